@@ -1,0 +1,187 @@
+"""Puts a tokenizer into a data-bin: trained on its captions, given as GPT-2 files, or taken from another data-bin."""
+
+import io
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+import sentencepiece
+
+from mvlm_plugin.data.databin import DICTIONARY, read_manifest
+from mvlm_plugin.data.tokenizers import (
+    GPT2_ENCODER,
+    GPT2_MERGES,
+    SENTENCEPIECE_MODEL,
+    TOKENIZER_FILES,
+    CaptionTokenizer,
+    build_splitter,
+    load_dictionary,
+    load_tokenizer,
+)
+
+from .destination import file_sha256
+from .records import PrepError
+from .writer import read_lines
+
+DEFAULT_VOCAB_SIZE = 8000
+_MAX_TRAINING_CAPTIONS = 2_000_000
+# Where there are more distinct characters than this, the rarest become <unk>.
+_SMALL_ALPHABET = 1000
+# Fixed: the trained model depends on it.
+_THREADS = 4
+# The dictionary has these itself.
+_SPECIAL_PIECES = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"}
+
+
+class TokenizerSource(Protocol):
+    """Where the tokenizer of a new data-bin comes from."""
+
+    @property
+    def kind(self) -> str:
+        """A key of TOKENIZER_FILES."""
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether captions of a train split are needed."""
+
+    def request(self) -> dict[str, Any]:
+        """What decides the outcome, for the manifest; also checks the files, so that errors come early."""
+
+    def install(self, folder: Path, captions: Path, count: int) -> None:
+        """Write the tokenizer files and dict.txt into folder; captions is a file of count lines."""
+
+
+def installed_tokenizer(kind: str, folder: Path) -> CaptionTokenizer:
+    """The tokenizer whose files lie in a folder that has no manifest yet."""
+    return CaptionTokenizer(build_splitter(kind, folder), load_dictionary(folder))
+
+
+@dataclass(frozen=True)
+class TrainedSentencePiece:
+    """A case-folding unigram sentencepiece model, trained on the train captions.
+
+    Attributes:
+        vocab_size: upper limit of the number of pieces; small corpora give fewer.
+    """
+
+    vocab_size: int
+    kind: str = "sentencepiece"
+    needs_training: bool = True
+
+    def request(self) -> dict[str, Any]:
+        return {"kind": self.kind, "vocab_size": self.vocab_size}
+
+    def install(self, folder: Path, captions: Path, count: int) -> None:
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=chain(_training_lines(captions, count), _repeated_words(captions, count)),
+                model_writer=model,
+                model_type="unigram",
+                vocab_size=self.vocab_size,
+                hard_vocab_limit=False,
+                normalization_rule_name="nmt_nfkc_cf",
+                character_coverage=_character_coverage(captions, count),
+                unk_id=0,
+                bos_id=-1,
+                eos_id=-1,
+                pad_id=-1,
+                num_threads=_THREADS,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise PrepError(
+                f"sentencepiece cannot train {self.vocab_size} pieces on {count} captions ({error}): "
+                "try another --vocab-size, more captions, or --tokenizer-from DATABIN"
+            ) from error
+        (folder / SENTENCEPIECE_MODEL).write_bytes(model.getvalue())
+        _write_dictionary(model.getvalue(), folder / DICTIONARY)
+
+
+def _training_lines(captions: Path, count: int) -> Iterator[str]:
+    """All captions, or evenly spaced ones where there are more than sentencepiece should be given."""
+    for position, line in enumerate(read_lines(captions)):
+        if (position * _MAX_TRAINING_CAPTIONS) % max(count, 1) < _MAX_TRAINING_CAPTIONS:
+            yield line
+
+
+def _repeated_words(captions: Path, count: int) -> list[str]:
+    """Words that occur twice or more, each to stand alone on one more line.
+
+    sentencepiece considers a piece only where different characters follow it. In a small corpus, a word is always
+    followed by a space, and would be spelled in letters.
+    """
+    counts: Counter[str] = Counter()
+    for line in _training_lines(captions, count):
+        counts.update(line.split())
+    return [word for word, occurrences in counts.items() if occurrences > 1]
+
+
+def _character_coverage(captions: Path, count: int) -> float:
+    alphabet: set[str] = set()
+    for line in _training_lines(captions, count):
+        alphabet.update(line)
+    return 1.0 if len(alphabet) <= _SMALL_ALPHABET else 0.9995
+
+
+def _write_dictionary(model: bytes, path: Path) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    pieces = [processor.id_to_piece(number) for number in range(processor.get_piece_size())]
+    lines = [f"{piece} 1\n" for piece in pieces if piece not in _SPECIAL_PIECES]
+    path.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+@dataclass(frozen=True)
+class GivenGpt2:
+    """GPT-2 byte-level BPE from given files.
+
+    Attributes:
+        encoder_json, vocab_bpe, dictionary: fairseq's encoder.json, vocab.bpe and dict.txt.
+    """
+
+    encoder_json: Path
+    vocab_bpe: Path
+    dictionary: Path
+    kind: str = "gpt2_bpe"
+    needs_training: bool = False
+
+    def request(self) -> dict[str, Any]:
+        return {"kind": self.kind, **{name: file_sha256(path) for name, path in self._files().items()}}
+
+    def install(self, folder: Path, captions: Path, count: int) -> None:
+        for name, path in self._files().items():
+            shutil.copyfile(path, folder / name)
+
+    def _files(self) -> dict[str, Path]:
+        return {GPT2_ENCODER: self.encoder_json, GPT2_MERGES: self.vocab_bpe, DICTIONARY: self.dictionary}
+
+
+@dataclass(frozen=True)
+class CopiedTokenizer:
+    """The tokenizer of another data-bin, so that both have the same token ids.
+
+    Attributes:
+        databin: the other data-bin.
+    """
+
+    databin: Path
+    needs_training: bool = False
+
+    @property
+    def kind(self) -> str:
+        return read_manifest(self.databin)["tokenizer"]["kind"]
+
+    def request(self) -> dict[str, Any]:
+        load_tokenizer(self.databin)
+        return {"kind": self.kind, **{name: file_sha256(self.databin / name) for name in self._names()}}
+
+    def install(self, folder: Path, captions: Path, count: int) -> None:
+        for name in self._names():
+            shutil.copyfile(self.databin / name, folder / name)
+
+    def _names(self) -> list[str]:
+        return [*TOKENIZER_FILES[self.kind], DICTIONARY]

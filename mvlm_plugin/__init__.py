@@ -1,0 +1,21 @@
+"""fairseq plugin for joint masked vision and language modeling (MaskVLM; Kwon et al., ICLR 2023).
+
+Importing the package registers its task, architectures, criterion and components with fairseq.
+"""
+
+from . import criterions, encoders, fusion, heads, models, tasks  # noqa: F401
+from .checkpoints import allow_fairseq_checkpoints
+from .models.architectures import register_architecture
+from .models.config import MvlmConfig
+from .registry import register_fusion, register_image_decoder, register_image_encoder, register_text_encoder
+
+__all__ = [
+    "MvlmConfig",
+    "register_architecture",
+    "register_fusion",
+    "register_image_decoder",
+    "register_image_encoder",
+    "register_text_encoder",
+]
+
+allow_fairseq_checkpoints()

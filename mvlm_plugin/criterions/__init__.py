@@ -1,0 +1,3 @@
+"""fairseq criterions of the plugin."""
+
+from . import joint_masked_vl  # noqa: F401

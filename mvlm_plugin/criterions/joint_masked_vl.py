@@ -1,0 +1,111 @@
+"""The combined criterion: MLM + MIM + ITC + ITM, each with its weight."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from fairseq import metrics
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from torch import Tensor
+
+from ..losses.contrastive import contrastive_losses
+from ..losses.masked import mim_losses, mlm_losses
+from ..losses.matching import matching_losses
+from ..models.mvlm import OBJECTIVES, PretrainingOutput
+
+
+@dataclass
+class JointMaskedVLCriterionConfig(FairseqDataclass):
+    """Weights; 0 switches an objective's work off, not only its loss."""
+
+    mlm_weight: float = field(default=1.0, metadata={"help": "weight of masked language modeling; 0 = off"})
+    mim_weight: float = field(default=1.0, metadata={"help": "weight of masked image modeling; 0 = off"})
+    itc_weight: float = field(default=1.0, metadata={"help": "weight of the image-text contrastive loss; 0 = off"})
+    itm_weight: float = field(default=1.0, metadata={"help": "weight of image-text matching; 0 = off"})
+
+
+@register_criterion("joint_masked_vl", dataclass=JointMaskedVLCriterionConfig)
+class JointMaskedVLCriterion(FairseqCriterion):
+    """Sum over pairs of the weighted losses; sample_size counts pairs.
+
+    Raises:
+        ValueError: a negative weight, or all weights 0.
+    """
+
+    def __init__(self, cfg: JointMaskedVLCriterionConfig, task: Any) -> None:
+        super().__init__(task)
+        self.weights = {name: float(getattr(cfg, f"{name}_weight")) for name in OBJECTIVES}
+        if min(self.weights.values()) < 0 or not any(self.weights.values()):
+            raise ValueError("--mlm-weight, --mim-weight, --itc-weight, --itm-weight: none negative, and not all 0")
+
+    def forward(
+        self, model: torch.nn.Module, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Loss summed over the batch's pairs, number of pairs, and sums for the log."""
+        objectives = tuple(name for name, weight in self.weights.items() if weight > 0)
+        output = model(**sample["net_input"], objectives=objectives)
+        pairs = sample["nsentences"]
+        log: dict[str, Any] = {}
+        losses = {name: getattr(self, f"_{name}")(output, sample, log) for name in objectives}
+        total = sum(self.weights[name] * loss for name, loss in losses.items())
+        if output.temperature is not None:
+            log["temperature"] = pairs * output.temperature.detach()
+        log.update({f"{name}_loss": loss.detach() for name, loss in losses.items()})
+        log.update(loss=total.detach(), nsentences=pairs, ntokens=sample["ntokens"], sample_size=pairs)
+        log["bad_images"] = sample["bad_images"]
+        return total, pairs, log
+
+    @staticmethod
+    def _mlm(output: PretrainingOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
+        inputs, targets = sample["net_input"], sample["mlm_targets"]
+        log["mlm_correct"] = (output.mlm_logits.argmax(dim=1) == targets).sum()
+        log["mlm_masked"] = targets.numel()
+        return mlm_losses(output.mlm_logits, targets, inputs["mlm_positions"], *inputs["tokens"].shape).sum()
+
+    @staticmethod
+    def _mim(output: PretrainingOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
+        log["mim_masked"] = output.image_mask.sum()
+        return mim_losses(output.mim_pixels, output.mim_target, output.image_mask).sum()
+
+    def _itc(self, output: PretrainingOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
+        result = contrastive_losses(
+            output.image_embeddings, output.text_embeddings, sample["net_input"]["image_ids"], output.temperature
+        )
+        log["itc_correct"] = (result.image_correct.sum() + result.text_correct.sum()) / 2
+        return result.loss.sum()
+
+    @staticmethod
+    def _itm(output: PretrainingOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
+        losses = matching_losses(output.itm_logits, output.itm_labels, output.itm_valid)
+        correct = (output.itm_logits.argmax(dim=1) == output.itm_labels) & output.itm_valid
+        log["itm_correct"] = correct.sum()
+        log["itm_pairs"] = output.itm_valid.sum()
+        # Mean over the pairs there are, times the batch's size: like the others, a sum over samples.
+        return losses.sum() / output.itm_valid.sum() * sample["nsentences"]
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
+        """Log means over pairs and accuracies."""
+        sums: dict[str, Any] = {}
+        for output in logging_outputs:
+            for key, value in output.items():
+                sums[key] = sums.get(key, 0) + value
+        pairs = sums["nsentences"]
+        for key in ("loss", *(f"{name}_loss" for name in OBJECTIVES), "temperature"):
+            if key in sums:
+                metrics.log_scalar(key, sums[key] / pairs, pairs, priority=10, round=6)
+        for name, count in (("mlm", "mlm_masked"), ("itc", "nsentences"), ("itm", "itm_pairs")):
+            if f"{name}_correct" in sums:
+                metrics.log_scalar(
+                    f"{name}_acc", sums[f"{name}_correct"] / sums[count], sums[count], priority=20, round=6
+                )
+        for key in ("mlm_masked", "mim_masked"):
+            if key in sums:
+                metrics.log_scalar(key, sums[key], priority=30, round=1)
+        metrics.log_scalar_sum("bad_images", sums["bad_images"], priority=40)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """Ranks may add their log entries: all are sums."""
+        return True

@@ -1,0 +1,68 @@
+"""Samples to batches: padding, and the positions of masked words, worked out where no device has to wait."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Sample(NamedTuple):
+    """One pair, masked.
+
+    index: of the caption in its split; image_id: of the image; image: (3, S, S) uint8; tokens and masked_tokens:
+    (L,) int64; chosen: (L,) bool, True = predicted; blocks: (R, R) bool, True = masked; bad_images: pairs that
+    were given up in favour of this one.
+    """
+
+    index: int
+    image_id: int
+    image: Tensor
+    tokens: np.ndarray
+    masked_tokens: np.ndarray
+    chosen: np.ndarray
+    blocks: np.ndarray
+    bad_images: int
+
+
+def _pad(rows: list[np.ndarray], length: int, value: int) -> Tensor:
+    """Ragged rows -> (B, length) int64."""
+    padded = np.full((len(rows), length), value, dtype=np.int64)
+    for row, values in zip(padded, rows, strict=True):
+        row[: len(values)] = values
+    return torch.from_numpy(padded)
+
+
+def collate(samples: list[Sample], pad: int) -> dict[str, Any]:
+    """Make a batch.
+
+    Args:
+        samples: of one data set; none gives an empty batch, as fairseq wants it for idle ranks.
+        pad: id of the padding token.
+
+    Returns:
+        dict with ``net_input`` (the model's arguments: images (B, 3, S, S) uint8, tokens and masked_tokens (B, L),
+        image_ids (B,), mlm_positions (M,) = row * L + column, block_mask (B, R, R)), ``mlm_targets`` (M,),
+        ``id`` (B,), and counts.
+    """
+    if not samples:
+        return {}
+    length = max(len(sample.tokens) for sample in samples)
+    tokens = _pad([sample.tokens for sample in samples], length, pad)
+    chosen = _pad([sample.chosen for sample in samples], length, 0)
+    positions = chosen.flatten().nonzero().flatten()
+    return {
+        "id": torch.tensor([sample.index for sample in samples]),
+        "nsentences": len(samples),
+        "ntokens": sum(len(sample.tokens) for sample in samples),
+        "bad_images": sum(sample.bad_images for sample in samples),
+        "mlm_targets": tokens.flatten()[positions],
+        "net_input": {
+            "images": torch.stack([sample.image for sample in samples]),
+            "tokens": tokens,
+            "image_ids": torch.tensor([sample.image_id for sample in samples]),
+            "masked_tokens": _pad([sample.masked_tokens for sample in samples], length, pad),
+            "mlm_positions": positions,
+            "block_mask": torch.from_numpy(np.stack([sample.blocks for sample in samples])),
+        },
+    }

@@ -1,0 +1,123 @@
+"""Caption tokenizers as a data-bin stores them: text -> dictionary ids, and ids -> text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import sentencepiece
+from fairseq.data import Dictionary
+from fairseq.data.encoders.gpt2_bpe_utils import get_encoder
+
+from .databin import DICTIONARY, DataBinError, read_manifest
+
+SENTENCEPIECE_MODEL = "tokenizer.spm"
+GPT2_ENCODER = "encoder.json"
+GPT2_MERGES = "vocab.bpe"
+# The files a data-bin keeps of each kind of tokenizer, beside dict.txt.
+TOKENIZER_FILES = {"sentencepiece": (SENTENCEPIECE_MODEL,), "gpt2_bpe": (GPT2_ENCODER, GPT2_MERGES)}
+
+
+class Splitter(Protocol):
+    """Splits text into the symbols of a dictionary and joins them again."""
+
+    def split(self, text: str) -> list[str]: ...
+
+    def join(self, symbols: Sequence[str]) -> str: ...
+
+
+class SentencePieceSplitter:
+    """sentencepiece model: symbols are its pieces."""
+
+    def __init__(self, model: Path) -> None:
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+        except (OSError, RuntimeError) as error:
+            raise DataBinError(f"{model} is not a sentencepiece model: {error}") from error
+
+    def split(self, text: str) -> list[str]:
+        return self._processor.encode(text, out_type=str)
+
+    def join(self, symbols: Sequence[str]) -> str:
+        return "".join(symbols).replace("\u2581", " ").strip()
+
+
+class Gpt2Splitter:
+    """GPT-2 byte-level BPE through fairseq's own encoder: symbols are decimal GPT-2 ids."""
+
+    def __init__(self, encoder_json: Path, vocab_bpe: Path) -> None:
+        try:
+            self._encoder = get_encoder(str(encoder_json), str(vocab_bpe))
+        except (OSError, ValueError, IndexError, AttributeError) as error:
+            raise DataBinError(f"{encoder_json} and {vocab_bpe} are not a GPT-2 BPE: {error}") from error
+
+    def split(self, text: str) -> list[str]:
+        return [str(token) for token in self._encoder.encode(text)]
+
+    def join(self, symbols: Sequence[str]) -> str:
+        pieces = []
+        for symbol in symbols:
+            known = symbol.isdecimal() and int(symbol) in self._encoder.decoder
+            pieces.append(self._encoder.decode([int(symbol)]) if known else symbol)
+        return "".join(pieces).strip()
+
+
+class CaptionTokenizer:
+    """Text to ids of a fairseq dictionary and back.
+
+    Args:
+        splitter: text <-> symbols.
+        dictionary: symbols <-> ids; special symbols never come out of text.
+    """
+
+    def __init__(self, splitter: Splitter, dictionary: Dictionary) -> None:
+        self.splitter = splitter
+        self.dictionary = dictionary
+        self._specials = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"}
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the caption's tokens followed by </s>; unknown symbols become <unk>."""
+        unk = self.dictionary.unk()
+        ids = [
+            unk if symbol in self._specials else self.dictionary.index(symbol) for symbol in self.splitter.split(text)
+        ]
+        return [*ids, self.dictionary.eos()]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids; <s>, </s> and padding are left out, <unk> and <mask> shown as they are."""
+        hidden = {self.dictionary.bos(), self.dictionary.eos(), self.dictionary.pad()}
+        return self.splitter.join([self.dictionary[i] for i in ids if i not in hidden])
+
+
+def build_splitter(kind: str, folder: Path) -> Splitter:
+    """The splitter whose files lie in a folder.
+
+    Raises:
+        DataBinError: unknown kind, or its files are missing or damaged.
+    """
+    if kind == "sentencepiece":
+        return SentencePieceSplitter(folder / SENTENCEPIECE_MODEL)
+    if kind == "gpt2_bpe":
+        return Gpt2Splitter(folder / GPT2_ENCODER, folder / GPT2_MERGES)
+    raise DataBinError(f"unknown tokenizer {kind!r}; known: {', '.join(TOKENIZER_FILES)}.")
+
+
+def load_dictionary(folder: Path) -> Dictionary:
+    """The dictionary of a data-bin, without the mask symbol.
+
+    Raises:
+        DataBinError: dict.txt is missing or damaged.
+    """
+    try:
+        return Dictionary.load(str(folder / DICTIONARY))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataBinError(f"{folder / DICTIONARY} cannot be read: {error}") from error
+
+
+def load_tokenizer(folder: Path) -> CaptionTokenizer:
+    """The tokenizer that a data-bin was prepared with.
+
+    Raises:
+        DataBinError: the folder is no data-bin, or its tokenizer files are missing or damaged.
+    """
+    kind = read_manifest(folder)["tokenizer"]["kind"]
+    return CaptionTokenizer(build_splitter(kind, folder), load_dictionary(folder))

@@ -1,0 +1,37 @@
+"""Image and caption vectors of one space, for the contrastive loss and for retrieval."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ContrastiveHead(nn.Module):
+    """One linear layer a modality, L2 normalisation, and the learned temperature.
+
+    Args:
+        image_width: size of the image encoder's [CLS].
+        text_width: size of the text encoder's <s>.
+        embedding_width: size of the common space.
+    """
+
+    INITIAL_TEMPERATURE = 0.07
+    TEMPERATURE_RANGE = (0.001, 0.5)
+
+    def __init__(self, image_width: int, text_width: int, embedding_width: int) -> None:
+        super().__init__()
+        self.image_projection = nn.Linear(image_width, embedding_width)
+        self.text_projection = nn.Linear(text_width, embedding_width)
+        self.temperature = nn.Parameter(torch.tensor(self.INITIAL_TEMPERATURE))
+
+    def clamp_temperature(self) -> None:
+        """Bring the temperature back into its range after an optimizer's step."""
+        with torch.no_grad():
+            self.temperature.clamp_(*self.TEMPERATURE_RANGE)
+
+    def image(self, cls: Tensor) -> Tensor:
+        """(B, image_width) -> unit vectors (B, embedding_width) in float32."""
+        return F.normalize(self.image_projection(cls).float(), dim=-1)
+
+    def text(self, start: Tensor) -> Tensor:
+        """(B, text_width) -> unit vectors (B, embedding_width) in float32."""
+        return F.normalize(self.text_projection(start).float(), dim=-1)

@@ -1,0 +1,27 @@
+"""Image-text matching loss."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .negatives import HardNegatives
+
+
+def matching_rows(negatives: HardNegatives) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The 3B pairs that ITM classifies: B matched, B images with a negative text, B texts with a negative image.
+
+    Returns:
+        (3B,) int64 image of each pair, (3B,) int64 text of each pair, (3B,) int64 label (1 = matched), and
+        (3B,) bool, False = not a pair (no negative could be found), to be left out.
+    """
+    own = torch.arange(negatives.text_of_image.size(0), device=negatives.text_of_image.device)
+    images = torch.cat([own, own, negatives.image_of_text])
+    texts = torch.cat([own, negatives.text_of_image, own])
+    labels = torch.cat([torch.ones_like(own), torch.zeros_like(own), torch.zeros_like(own)])
+    valid = torch.cat([torch.ones_like(negatives.has_text), negatives.has_text, negatives.has_image])
+    return images, texts, labels, valid
+
+
+def matching_losses(logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy in nats of each pair, 0 where not valid. logits (M, 2); labels, valid (M,) -> (M,) float32."""
+    return F.cross_entropy(logits.float(), labels, reduction="none") * valid

@@ -1,0 +1,25 @@
+"""Which blocks of an image are masked."""
+
+import math
+
+import numpy as np
+
+
+def mask_blocks(image_size: int, block_size: int, ratio: float, rng: np.random.Generator) -> np.ndarray:
+    """Choose aligned square blocks of an image, the same number in every image.
+
+    Args:
+        image_size: pixels a side.
+        block_size: pixels a block side; the last row and column of blocks may overhang the image.
+        ratio: share of blocks to mask, rounded to a whole number of blocks that is neither none nor all.
+        rng: source of randomness.
+
+    Returns:
+        (R, R) bool with R = ceil(image_size / block_size), True = masked.
+    """
+    side = math.ceil(image_size / block_size)
+    total = side * side
+    count = min(max(round(ratio * total), 1), total - 1)
+    mask = np.zeros(total, dtype=bool)
+    mask[rng.choice(total, count, replace=False)] = True
+    return mask.reshape(side, side)

@@ -1,0 +1,95 @@
+"""Transformer blocks, pre-norm (ViT) or post-norm (RoBERTa)."""
+
+from torch import Tensor, nn
+
+from .attention import Attention, KeyValue
+
+
+class FeedForward(nn.Sequential):
+    """Linear, GELU, linear. width -> hidden -> width."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+class EncoderBlock(nn.Module):
+    """Self-attention and a feed-forward net, each with a residual and a norm.
+
+    Args:
+        width: size of tokens.
+        heads: attention heads.
+        hidden: inner size of the feed-forward net.
+        norm_first: True: x + f(norm(x)) as in ViT; False: norm(x + f(x)) as in BERT and RoBERTa.
+        dropout: probability on the output of each part.
+        eps: of the norms.
+    """
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, norm_first: bool = True, dropout: float = 0.0, eps: float = 1e-6
+    ) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.self_attention = Attention(width, heads)
+        self.self_norm = nn.LayerNorm(width, eps=eps)
+        self.feed_forward = FeedForward(width, hidden)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def attend_self(self, x: Tensor, padding_mask: Tensor | None = None, first_only: bool = False) -> Tensor:
+        """The self-attention part. With first_only, all tokens are attended to but only token 0 is computed."""
+        context = self.self_norm(x) if self.norm_first else x
+        queries, residual = (context[:, :1], x[:, :1]) if first_only else (context, x)
+        attended = self.self_attention(queries, self.self_attention.project(context), padding_mask)
+        out = residual + self.dropout(attended)
+        return out if self.norm_first else self.self_norm(out)
+
+    def feed(self, x: Tensor) -> Tensor:
+        """The feed-forward part."""
+        if self.norm_first:
+            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """x: (B, T, width); padding_mask: (B, T) bool, True = padding. Returns (B, T, width)."""
+        return self.feed(self.attend_self(x, padding_mask))
+
+
+class CrossBlock(EncoderBlock):
+    """Self-attention, cross-attention to another modality, feed-forward net.
+
+    Args:
+        context_width: size of the other modality's features; the rest as in EncoderBlock.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        context_width: int,
+        norm_first: bool = True,
+        dropout: float = 0.0,
+        eps: float = 1e-6,
+    ) -> None:
+        super().__init__(width, heads, hidden, norm_first, dropout, eps)
+        self.cross_attention = Attention(width, heads, context_width)
+        self.cross_norm = nn.LayerNorm(width, eps=eps)
+
+    def attend_context(
+        self, x: Tensor, context: KeyValue, padding_mask: Tensor | None = None, rows: Tensor | None = None
+    ) -> Tensor:
+        """The cross-attention part.
+
+        Args:
+            x: (B, T, width).
+            context: keys and values of the other modality, M rows.
+            padding_mask: (M, S) bool, True = padding of the context.
+            rows: (M,) the row of x that belongs to each row of the context; None: row by row.
+
+        Returns:
+            Tensor of shape (M, T, width).
+        """
+        queries = self.cross_norm(x) if self.norm_first else x
+        attended = self.cross_attention(queries, context, padding_mask, rows)
+        out = (x if rows is None else x[rows]) + self.dropout(attended)
+        return out if self.norm_first else self.cross_norm(out)

@@ -1,0 +1,58 @@
+"""Images as sequences of patches, and masks on them."""
+
+from torch import Tensor, nn
+
+
+def patchify(images: Tensor, patch_size: int) -> Tensor:
+    """Cut images into square patches, row by row.
+
+    Args:
+        images: (B, C, H, W); H and W divisible by patch_size.
+
+    Returns:
+        Tensor of shape (B, (H / p) * (W / p), C * p * p), each patch in (channel, row, column) order.
+    """
+    batch, channels, height, width = images.shape
+    rows, columns = height // patch_size, width // patch_size
+    # (B, C, rows, p, columns, p) -> (B, rows, columns, C, p, p)
+    blocks = images.view(batch, channels, rows, patch_size, columns, patch_size).permute(0, 2, 4, 1, 3, 5)
+    return blocks.reshape(batch, rows * columns, channels * patch_size * patch_size)
+
+
+def unpatchify(patches: Tensor, patch_size: int, columns: int) -> Tensor:
+    """Inverse of patchify for 3-channel images that are ``columns`` patches wide. Returns (B, 3, H, W)."""
+    batch, count, _ = patches.shape
+    rows = count // columns
+    # (B, rows, columns, 3, p, p) -> (B, 3, rows, p, columns, p)
+    blocks = patches.view(batch, rows, columns, 3, patch_size, patch_size).permute(0, 3, 1, 4, 2, 5)
+    return blocks.reshape(batch, 3, rows * patch_size, columns * patch_size)
+
+
+def blocks_to_patches(block_mask: Tensor, block_size: int, patch_size: int, grid: int) -> Tensor:
+    """A mask of square pixel blocks as a mask of patches.
+
+    Args:
+        block_mask: (B, R, R) bool, True = masked; blocks of block_size pixels, the last ones may overhang the image.
+        block_size: pixels a block side; a multiple of patch_size.
+        patch_size: pixels a patch side.
+        grid: patches a side of the image.
+
+    Returns:
+        Tensor of shape (B, grid * grid), bool.
+    """
+    factor = block_size // patch_size
+    fine = block_mask.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
+    return fine[:, :grid, :grid].flatten(1)
+
+
+class PatchEmbedding(nn.Module):
+    """Linear embedding of patches; the same map as a convolution whose stride is its kernel size."""
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.projection = nn.Linear(3 * patch_size * patch_size, width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, P, width)."""
+        return self.projection(patchify(images, self.patch_size))

@@ -1,0 +1,194 @@
+"""``mvlm-reconstruct``: pictures of what a checkpoint rebuilds, with the right partner and with a wrong one."""
+
+import argparse
+import logging
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data import FairseqDataset
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+import mvlm_plugin  # noqa: F401  (registers what the checkpoint names)
+
+from .data.databin import DataBinError
+from .data.tokenizers import CaptionTokenizer, load_tokenizer
+from .evaluation.pretraining import other_partners
+from .models.mvlm import MvlmModel
+from .modules.patches import patchify, unpatchify
+
+_CELL = 160  # pixels a picture's side on the sheet
+_GAP = 12
+_TEXT_WIDTH = 560
+_LINE = 18
+_TITLES = ("original", "masked", "rebuilt: own caption", "rebuilt: other caption")
+
+
+class Row(NamedTuple):
+    """One pair on the sheet: four pictures, and lines of text beside them."""
+
+    pictures: list[Image.Image]
+    lines: list[str]
+
+
+class Predictions(NamedTuple):
+    """What the model makes of a group: pixels (B, 3, H, W) uint8 and word ids (M,), by own and by other partner."""
+
+    own_pixels: Tensor
+    other_pixels: Tensor
+    own_words: Tensor
+    other_words: Tensor
+
+
+def load_checkpoint(path: str, data: str) -> tuple[MvlmModel, Any]:
+    """Model in eval mode and its task, reading pairs from another data-bin than it was trained on.
+
+    Raises:
+        OSError: no such file.
+        DataBinError: the data-bin is missing or damaged.
+    """
+    models, _, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides={"data": data})
+    return models[0].eval(), task
+
+
+@torch.no_grad()
+def predict(model: MvlmModel, sample: dict[str, Any]) -> Predictions:
+    """Rebuild masked patches and words of a group, with the own partner and with another pair's."""
+    inputs = sample["net_input"]
+    pixels = model.normalize(inputs["images"])
+    image_mask = model.patch_mask(inputs["block_mask"])
+    padding_mask = inputs["tokens"].eq(model.padding_idx)
+    image, masked_image = model.encode_image(pixels, torch.cat([torch.zeros_like(image_mask), image_mask])).chunk(2)
+    text, masked_text = model.encode_text(torch.cat([inputs["tokens"], inputs["masked_tokens"]])).chunk(2)
+    partner, _ = other_partners(inputs["image_ids"])
+    visible = patchify(pixels, model.image_encoder.patch_size)
+
+    def rebuild(rows: Tensor) -> Tensor:
+        predicted = model.predict_pixels(masked_image, text[rows], padding_mask[rows])
+        merged = torch.where(image_mask[..., None], predicted, visible)
+        return model.normalize.undo(unpatchify(merged, model.image_encoder.patch_size, model.grid))
+
+    def words(rows: Tensor) -> Tensor:
+        context = model.fusion.text_stream.project(image[rows])
+        return model.predict_words(masked_text, padding_mask, context, inputs["mlm_positions"]).argmax(dim=1)
+
+    own = torch.arange(len(partner))
+    return Predictions(rebuild(own), rebuild(partner), words(own), words(partner))
+
+
+def _caption(tokenizer: CaptionTokenizer, tokens: list[int], shown: dict[int, str]) -> str:
+    """The caption with the text of some positions replaced by what is shown in brackets there."""
+    hidden = {tokenizer.dictionary.bos(), tokenizer.dictionary.eos(), tokenizer.dictionary.pad()}
+    symbols = [
+        f" [{shown[position]}]" if position in shown else tokenizer.dictionary[token]
+        for position, token in enumerate(tokens)
+        if token not in hidden
+    ]
+    return tokenizer.splitter.join(symbols)
+
+
+def _to_picture(pixels: Tensor) -> Image.Image:
+    """(3, S, S) uint8 -> an image of the sheet's cell size."""
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    return image.resize((_CELL, _CELL), Image.Resampling.NEAREST)
+
+
+def make_rows(model: MvlmModel, sample: dict[str, Any], tokenizer: CaptionTokenizer, count: int) -> list[Row]:
+    """The first ``count`` pairs of a group as rows of the sheet."""
+    inputs, predictions = sample["net_input"], predict(model, sample)
+    length = inputs["tokens"].size(1)
+    image_mask = model.patch_mask(inputs["block_mask"])
+    grey = patchify(torch.full_like(inputs["images"], 128), model.image_encoder.patch_size)
+    visible = patchify(inputs["images"], model.image_encoder.patch_size)
+    masked = unpatchify(torch.where(image_mask[..., None], grey, visible), model.image_encoder.patch_size, model.grid)
+    rows = []
+    for row in range(min(count, len(inputs["tokens"]))):
+        tokens = inputs["tokens"][row].tolist()
+        here = (inputs["mlm_positions"] // length == row).nonzero().flatten().tolist()
+        columns = [int(inputs["mlm_positions"][k]) % length for k in here]
+        texts = {
+            "masked": dict.fromkeys(columns, "____"),
+            "own image": _decode(tokenizer, columns, predictions.own_words[here].tolist()),
+            "other image": _decode(tokenizer, columns, predictions.other_words[here].tolist()),
+        }
+        lines = [f"caption: {_caption(tokenizer, tokens, {})}"]
+        lines += [f"{name}: {_caption(tokenizer, tokens, shown)}" for name, shown in texts.items()]
+        pictures = (inputs["images"], masked, predictions.own_pixels, predictions.other_pixels)
+        rows.append(Row([_to_picture(picture[row]) for picture in pictures], lines))
+    return rows
+
+
+def _decode(tokenizer: CaptionTokenizer, columns: list[int], words: list[int]) -> dict[int, str]:
+    return {column: tokenizer.decode([word]) for column, word in zip(columns, words, strict=True)}
+
+
+def draw_sheet(rows: list[Row]) -> Image.Image:
+    """All rows on one sheet, with titles above the columns."""
+    font = ImageFont.load_default(size=14)
+    width = len(_TITLES) * (_CELL + _GAP) + _GAP + _TEXT_WIDTH
+    sheet = Image.new("RGB", (width, _LINE + 2 * _GAP + len(rows) * (_CELL + _GAP)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate((*_TITLES, "words: [masked]")):
+        draw.text((_GAP + column * (_CELL + _GAP), _GAP), title, fill="black", font=font)
+    for index, row in enumerate(rows):
+        top = _LINE + 2 * _GAP + index * (_CELL + _GAP)
+        for column, picture in enumerate(row.pictures):
+            sheet.paste(picture, (_GAP + column * (_CELL + _GAP), top))
+        left = _GAP + len(_TITLES) * (_CELL + _GAP)
+        wrapped = [part for line in row.lines for part in textwrap.wrap(line, 76, subsequent_indent="    ")]
+        for number, line in enumerate(wrapped[: _CELL // _LINE]):
+            draw.text((left, top + number * _LINE), line, fill="black", font=font)
+    return sheet
+
+
+def _fixed_group(dataset: FairseqDataset, count: int) -> dict[str, Any]:
+    """The first pairs of the data set's fixed order, at least two so that there is another partner."""
+    order = dataset.ordered_indices()[: max(2, count)]
+    return dataset.collater([dataset[int(index)] for index in order])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mvlm-reconstruct",
+        description="Write a sheet of pictures: original, masked, rebuilt with the own caption, rebuilt with another "
+        "pair's caption; beside them the masked words and those predicted with the own and with another image.",
+        epilog="example: mvlm-reconstruct --path checkpoints/checkpoint_last.pt --data data-bin/scenes "
+        "--subset test --out reconstructions.png",
+    )
+    parser.add_argument("--path", required=True, help="checkpoint that fairseq-train wrote")
+    parser.add_argument("--data", required=True, help="data-bin to take pairs from")
+    parser.add_argument("--subset", default="test", help="split of the data-bin (default: %(default)s)")
+    parser.add_argument("--out", default="reconstructions.png", help="PNG to write (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=6, help="number of pairs, one a row (default: %(default)s)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of mvlm-reconstruct. Returns the exit code."""
+    args = _parser().parse_args(argv)
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    if args.count < 1:
+        print("mvlm-reconstruct: error: --count must be at least 1", file=sys.stderr)
+        return 2
+    try:
+        model, task = load_checkpoint(args.path, args.data)
+        task.load_dataset(args.subset)
+        tokenizer = load_tokenizer(Path(args.data))
+    except (OSError, DataBinError) as error:
+        print(f"mvlm-reconstruct: error: {error}", file=sys.stderr)
+        return 2
+    tokenizer.dictionary = task.source_dictionary
+    sheet = draw_sheet(make_rows(model, _fixed_group(task.dataset(args.subset), args.count), tokenizer, args.count))
+    partial = Path(f"{args.out}.partial.png")
+    sheet.save(partial)
+    partial.replace(args.out)
+    print(f"wrote {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

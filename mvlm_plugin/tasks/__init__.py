@@ -1,0 +1,3 @@
+"""fairseq tasks of the plugin."""
+
+from . import joint_masked_vl  # noqa: F401

@@ -1,0 +1,36 @@
+"""Packaging of mvlm-plugin. Tool settings are in pyproject.toml, tested versions in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="mvlm-plugin",
+    version="0.1.0",
+    description="fairseq plugin for joint masked vision and language pre-training (MaskVLM)",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["mvlm_plugin", "mvlm_plugin.*", "data_prep", "data_prep.*"]),
+    python_requires=">=3.11,<3.13",
+    install_requires=[
+        "torch>=2.6",
+        "ve-fairseq>=0.12.3",  # upstream fairseq main, repaired for Python 3.11 and later; imports as fairseq
+        "omegaconf>=2.3",
+        "sentencepiece>=0.2",
+        "Pillow>=10.1",
+        "numpy>=1.26",
+        "tensorboard>=2.15",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "transformers>=4.45"],
+        "lint": ["ruff>=0.6", "mypy>=1.10"],
+    },
+    entry_points={
+        "console_scripts": [
+            "mvlm-prep=data_prep.cli:main",
+            "mvlm-reconstruct=mvlm_plugin.reconstruct:main",
+        ]
+    },
+)
