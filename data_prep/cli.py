@@ -58,7 +58,8 @@ def _add_scenes(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--pairs", type=pairs_count, required=True, metavar="N",
-        help="pictures of all splits together, each with one caption: 6/8 train, 1/8 valid, 1/8 test; no two alike",
+        help="pictures of all splits together, each with one caption, no two alike; an eighth of them, at most 500, "
+        "is the valid split, as many the test split",
     )  # fmt: skip
     parser.add_argument("--seed", type=seed, default=1, metavar="S", help="same seed, same pictures (default: 1)")
     parser.add_argument(

@@ -70,6 +70,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     iterator = iter(items)
     in_flight: deque[Future[list[Result]]] = deque()
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         try:
             while chunk := list(islice(iterator, _CHUNK)):
@@ -80,6 +81,8 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
                 yield from in_flight.popleft().result()
         except BrokenProcessPool as error:
             raise PrepError("a worker process died, probably out of memory; try fewer --workers") from error
-        finally:
-            for future in in_flight:
-                future.cancel()
+        except BaseException:
+            # An interrupt may hit before the pool can look after the workers that it has started.
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()
+            raise

@@ -56,7 +56,11 @@ ExtraFiles = Callable[[Path], None]
 
 
 def prepare_files(
-    records: Sequence[SourceImage], images: Path, source: dict[str, Any], sources: dict[str, Path], log: RejectionLog,
+    records: Sequence[SourceImage],
+    images: Path,
+    source: dict[str, Any],
+    sources: dict[str, Path],
+    log: RejectionLog,
     options: Options,
 ) -> dict[str, Any] | None:
     """Prepare records whose images are files.
@@ -100,8 +104,13 @@ def prepare_files(
 
 
 def write_databin(
-    jobs: Sequence[ImageJob], load: Loader, source: dict[str, Any], request: dict[str, Any], log: RejectionLog,
-    options: Options, extra_files: ExtraFiles | None = None,
+    jobs: Sequence[ImageJob],
+    load: Loader,
+    source: dict[str, Any],
+    request: dict[str, Any],
+    log: RejectionLog,
+    options: Options,
+    extra_files: ExtraFiles | None = None,
 ) -> dict[str, Any]:
     """Load all images, train or copy the tokenizer, encode all captions and publish the folder.
 

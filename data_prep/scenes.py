@@ -19,7 +19,9 @@ from .scene_layout import Combination, Item, Scene, place
 from .scene_phrases import describe
 
 MAX_PAIRS = 100_000
-SIZES = ("small", "large")
+MAX_HELD_OUT = 500
+_ITEMS = [Item(size, colour, shape) for size in ("small", "large") for colour in COLOURS for shape in SHAPES]
+_BACKGROUNDS = list(BACKGROUNDS)
 # Relations in canonical direction: "B right of A" is stored as "A left of B".
 RELATIONS = ("left of", "above")
 
@@ -47,14 +49,14 @@ def draw_combinations(seed: int, count: int) -> list[Combination]:
 def _draw(rng: random.Random, objects: int) -> Combination:
     items: list[Item] = []
     while len(items) < objects:
-        item = Item(rng.choice(SIZES), rng.choice(list(COLOURS)), rng.choice(list(SHAPES)))
+        item = rng.choice(_ITEMS)
         if all(item[1:] != other[1:] for other in items):
             items.append(item)
     relation = rng.choice(RELATIONS)
     third = None
     if objects == 3:
         third = rng.choice(("above", "below") if relation == "left of" else ("left of", "right of"))
-    return Combination(tuple(items), relation, third, rng.choice(list(BACKGROUNDS)))
+    return Combination(tuple(items), relation, third, rng.choice(_BACKGROUNDS))
 
 
 def compose(combination: Combination, seed: int, image_size: int) -> Scene:
@@ -68,8 +70,8 @@ def compose(combination: Combination, seed: int, image_size: int) -> Scene:
 
 
 def split_sizes(pairs: int) -> dict[str, int]:
-    """Images of each split: an eighth each for valid and test."""
-    held_out = pairs // 8
+    """Images of each split: an eighth each for valid and test, but no more than are needed to measure well."""
+    held_out = min(pairs // 8, MAX_HELD_OUT)
     return {"train": pairs - 2 * held_out, "valid": held_out, "test": held_out}
 
 

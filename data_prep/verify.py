@@ -65,7 +65,10 @@ def verify_databin(folder: Path, workers: int) -> list[str]:
 
 def _manifest_problems(manifest: dict[str, Any]) -> Iterator[str]:
     """Missing or mistyped entries, and files of a split that the manifest does not list."""
-    shape: dict[str, dict[str, type]] = {"files": {"bytes": int, "sha256": str}, "splits": {"images": int, "captions": int, "tokens": int}}
+    shape: dict[str, dict[str, type]] = {
+        "files": {"bytes": int, "sha256": str},
+        "splits": {"images": int, "captions": int, "tokens": int},
+    }
     for key, fields in shape.items():
         entries = manifest.get(key)
         if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
@@ -111,9 +114,7 @@ def _image_problem(position: int, index: ImageIndex, max_pixels: int) -> str | N
     return None
 
 
-def _image_problems(
-    folder: Path, split: str, manifest: dict[str, Any], max_pixels: int, workers: int
-) -> Iterator[str]:
+def _image_problems(folder: Path, split: str, manifest: dict[str, Any], max_pixels: int, workers: int) -> Iterator[str]:
     try:
         index = ImageIndex(images_path(folder, split))
     except DataBinError as error:
@@ -156,8 +157,12 @@ def _pair_problems(folder: Path, split: str, entry: dict[str, Any]) -> Iterator[
 
 def _text_problems(folder: Path, split: str, entry: dict[str, Any], dictionary: Dictionary) -> Iterator[str]:
     prefix = text_prefix(folder, split)
+    if not all(Path(f"{prefix}.{kind}").is_file() for kind in ("idx", "bin")):
+        return
     try:
-        sizes = np.array(MMapIndexedDataset(str(prefix)).sizes, dtype=np.int64)
+        dataset = MMapIndexedDataset(str(prefix))
+        # A copy: the dataset unmaps its file when it goes.
+        sizes = np.array(dataset.sizes, dtype=np.int64)
         tokens = np.fromfile(f"{prefix}.bin", dtype=best_fitting_int_dtype(len(dictionary)))
     except Exception as error:  # fairseq raises nearly every type on damaged files
         yield f"{prefix.name}.idx: cannot be read: {type(error).__name__}: {error}"

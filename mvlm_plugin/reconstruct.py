@@ -62,19 +62,19 @@ def predict(model: MvlmModel, sample: dict[str, Any]) -> Predictions:
     pixels = model.normalize(inputs["images"])
     image_mask = model.patch_mask(inputs["block_mask"])
     padding_mask = inputs["tokens"].eq(model.padding_idx)
-    image, masked_image = model.encode_image(pixels, torch.cat([torch.zeros_like(image_mask), image_mask])).chunk(2)
-    text, masked_text = model.encode_text(torch.cat([inputs["tokens"], inputs["masked_tokens"]])).chunk(2)
+    features = model.encode_views(pixels, image_mask, inputs["tokens"], inputs["masked_tokens"])
+    image, text = model.partners(features)
     partner, _ = other_partners(inputs["image_ids"])
     visible = patchify(pixels, model.image_encoder.patch_size)
 
     def rebuild(rows: Tensor) -> Tensor:
-        predicted = model.predict_pixels(masked_image, text[rows], padding_mask[rows])
+        predicted = model.predict_pixels(features.masked_image, text[rows], padding_mask[rows])
         merged = torch.where(image_mask[..., None], predicted, visible)
         return model.normalize.undo(unpatchify(merged, model.image_encoder.patch_size, model.grid))
 
     def words(rows: Tensor) -> Tensor:
         context = model.fusion.text_stream.project(image[rows])
-        return model.predict_words(masked_text, padding_mask, context, inputs["mlm_positions"]).argmax(dim=1)
+        return model.predict_words(features.masked_text, padding_mask, context, inputs["mlm_positions"]).argmax(dim=1)
 
     own = torch.arange(len(partner))
     return Predictions(rebuild(own), rebuild(partner), words(own), words(partner))

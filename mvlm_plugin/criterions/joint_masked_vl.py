@@ -12,7 +12,7 @@ from torch import Tensor
 from ..losses.contrastive import contrastive_losses
 from ..losses.masked import mim_losses, mlm_losses
 from ..losses.matching import matching_losses
-from ..models.mvlm import OBJECTIVES, PretrainingOutput
+from ..models.mvlm import OBJECTIVES, ItcOutput, ItmOutput
 
 
 @dataclass
@@ -47,42 +47,44 @@ class JointMaskedVLCriterion(FairseqCriterion):
         output = model(**sample["net_input"], objectives=objectives)
         pairs = sample["nsentences"]
         log: dict[str, Any] = {}
-        losses = {name: getattr(self, f"_{name}")(output, sample, log) for name in objectives}
-        total = sum(self.weights[name] * loss for name, loss in losses.items())
-        if output.temperature is not None:
-            log["temperature"] = pairs * output.temperature.detach()
+        losses: dict[str, Tensor] = {}
+        if output.mlm is not None:
+            losses["mlm"] = self._mlm(output.mlm, sample, log)
+        if output.mim is not None:
+            losses["mim"] = mim_losses(*output.mim).sum()
+            log["mim_masked"] = output.mim.mask.sum()
+        if output.itc is not None:
+            log["temperature"] = pairs * output.itc.temperature.detach()
+            if "itc" in objectives:
+                losses["itc"] = self._itc(output.itc, sample, log)
+        if output.itm is not None:
+            losses["itm"] = self._itm(output.itm, sample, log)
+        total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
         log.update({f"{name}_loss": loss.detach() for name, loss in losses.items()})
         log.update(loss=total.detach(), nsentences=pairs, ntokens=sample["ntokens"], sample_size=pairs)
         log["bad_images"] = sample["bad_images"]
         return total, pairs, log
 
     @staticmethod
-    def _mlm(output: PretrainingOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
+    def _mlm(logits: Tensor, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
         inputs, targets = sample["net_input"], sample["mlm_targets"]
-        log["mlm_correct"] = (output.mlm_logits.argmax(dim=1) == targets).sum()
+        log["mlm_correct"] = (logits.argmax(dim=1) == targets).sum()
         log["mlm_masked"] = targets.numel()
-        return mlm_losses(output.mlm_logits, targets, inputs["mlm_positions"], *inputs["tokens"].shape).sum()
+        return mlm_losses(logits, targets, inputs["mlm_positions"], *inputs["tokens"].shape).sum()
 
     @staticmethod
-    def _mim(output: PretrainingOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
-        log["mim_masked"] = output.image_mask.sum()
-        return mim_losses(output.mim_pixels, output.mim_target, output.image_mask).sum()
-
-    def _itc(self, output: PretrainingOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
-        result = contrastive_losses(
-            output.image_embeddings, output.text_embeddings, sample["net_input"]["image_ids"], output.temperature
-        )
+    def _itc(output: ItcOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
+        result = contrastive_losses(*output, sample["net_input"]["image_ids"])
         log["itc_correct"] = (result.image_correct.sum() + result.text_correct.sum()) / 2
         return result.loss.sum()
 
     @staticmethod
-    def _itm(output: PretrainingOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
-        losses = matching_losses(output.itm_logits, output.itm_labels, output.itm_valid)
-        correct = (output.itm_logits.argmax(dim=1) == output.itm_labels) & output.itm_valid
-        log["itm_correct"] = correct.sum()
-        log["itm_pairs"] = output.itm_valid.sum()
+    def _itm(output: ItmOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
+        losses = matching_losses(*output)
+        log["itm_correct"] = ((output.logits.argmax(dim=1) == output.labels) & output.valid).sum()
+        log["itm_pairs"] = output.valid.sum()
         # Mean over the pairs there are, times the batch's size: like the others, a sum over samples.
-        return losses.sum() / output.itm_valid.sum() * sample["nsentences"]
+        return losses.sum() / output.valid.sum() * sample["nsentences"]
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:

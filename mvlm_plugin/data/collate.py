@@ -10,12 +10,12 @@ from torch import Tensor
 class Sample(NamedTuple):
     """One pair, masked.
 
-    index: of the caption in its split; image_id: of the image; image: (3, S, S) uint8; tokens and masked_tokens:
+    pair: of the caption in its split; image_id: of the image; image: (3, S, S) uint8; tokens and masked_tokens:
     (L,) int64; chosen: (L,) bool, True = predicted; blocks: (R, R) bool, True = masked; bad_images: pairs that
     were given up in favour of this one.
     """
 
-    index: int
+    pair: int
     image_id: int
     image: Tensor
     tokens: np.ndarray
@@ -52,7 +52,7 @@ def collate(samples: list[Sample], pad: int) -> dict[str, Any]:
     chosen = _pad([sample.chosen for sample in samples], length, 0)
     positions = chosen.flatten().nonzero().flatten()
     return {
-        "id": torch.tensor([sample.index for sample in samples]),
+        "id": torch.tensor([sample.pair for sample in samples]),
         "nsentences": len(samples),
         "ntokens": sum(len(sample.tokens) for sample in samples),
         "bad_images": sum(sample.bad_images for sample in samples),

@@ -162,10 +162,8 @@ class JointMaskedDataset(FairseqDataset):
         if not self.train:
             return split_into_groups(indices, GROUP_SIZE)
         if max_tokens is None:
-            return [
-                indices[start : start + max_sentences]
-                for start in range(0, len(indices), max_sentences or len(indices))
-            ]
+            size = max_sentences or len(indices)
+            return [indices[start : start + size] for start in range(0, len(indices), size)]
         return data_utils.batch_by_size(
             indices, self.num_tokens, None, max_tokens, max_sentences, required_batch_size_multiple
         )

@@ -90,7 +90,7 @@ def _read_header(path: Path) -> tuple[int, list[str]]:
                 raise DataBinError(f"{path} is truncated or damaged: {count} images do not fit its {size} bytes.")
             file.seek(tail)
             containers = json.loads(file.read())
-    except (OSError, struct.error, ValueError) as error:
+    except (OSError, struct.error, ValueError, RecursionError) as error:
         raise DataBinError(f"image index {path} cannot be read: {error}") from error
     if not isinstance(containers, list) or not all(isinstance(name, str) for name in containers):
         raise DataBinError(f"{path} is damaged: its container list is not a list of names.")

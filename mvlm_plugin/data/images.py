@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Formats whose Pillow readers are plain decoders. Others (EPS, for one) start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -37,6 +37,8 @@ def open_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image
         raise
     except Image.DecompressionBombError as error:
         raise BadImageError(f"too many pixels: {error}") from error
+    except UnidentifiedImageError as error:
+        raise BadImageError(f"not an image of these formats: {', '.join(FORMATS)}") from error
     except Exception as error:  # Pillow's decoders raise nearly every type on hostile bytes
         raise BadImageError(f"cannot be decoded: {type(error).__name__}: {error}") from error
     return image

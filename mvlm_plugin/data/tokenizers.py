@@ -1,6 +1,7 @@
 """Caption tokenizers as a data-bin stores them: text -> dictionary ids, and ids -> text."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -54,11 +55,15 @@ class Gpt2Splitter:
         return [str(token) for token in self._encoder.encode(text)]
 
     def join(self, symbols: Sequence[str]) -> str:
-        pieces = []
-        for symbol in symbols:
-            known = symbol.isdecimal() and int(symbol) in self._encoder.decoder
-            pieces.append(self._encoder.decode([int(symbol)]) if known else symbol)
+        # Neighbours are decoded together: a character may be spread over several tokens.
+        pieces: list[str] = []
+        for known, group in groupby(symbols, key=self._is_known):
+            run = list(group)
+            pieces.append(self._encoder.decode([int(symbol) for symbol in run]) if known else "".join(run))
         return "".join(pieces).strip()
+
+    def _is_known(self, symbol: str) -> bool:
+        return symbol.isdecimal() and int(symbol) in self._encoder.decoder
 
 
 class CaptionTokenizer:
@@ -109,7 +114,7 @@ def load_dictionary(folder: Path) -> Dictionary:
     """
     try:
         return Dictionary.load(str(folder / DICTIONARY))
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # fairseq raises a plain Exception on text that is not UTF-8
         raise DataBinError(f"{folder / DICTIONARY} cannot be read: {error}") from error
 
 

@@ -77,7 +77,7 @@ class RobertaSize(NamedTuple):
 
 ROBERTA_SIZES = {
     "roberta_tiny": RobertaSize(128, 4, 4),
-    "roberta_mini": RobertaSize(256, 4, 4),
+    "roberta_mini": RobertaSize(192, 3, 4),
     "roberta_small": RobertaSize(384, 6, 6),
     "roberta_base": RobertaSize(768, 12, 12),
     "roberta_large": RobertaSize(1024, 24, 16),

@@ -9,7 +9,7 @@ from ..losses.contrastive import contrastive_losses
 from ..losses.masked import caption_sums, mim_losses, mlm_losses
 from ..losses.matching import matching_losses, matching_rows
 from ..losses.negatives import sample_hard_negatives
-from ..models.mvlm import MvlmModel
+from ..models.mvlm import Features, MvlmModel
 from ..modules.patches import patchify
 
 _NEGATIVES_SEED = 64
@@ -66,24 +66,20 @@ def evaluate_group(model: MvlmModel, sample: dict[str, Any]) -> GroupResult:
     pixels = model.normalize(inputs["images"])
     image_mask = model.patch_mask(inputs["block_mask"])
     padding_mask = tokens.eq(model.padding_idx)
-    image, masked_image = model.encode_image(pixels, torch.cat([torch.zeros_like(image_mask), image_mask])).chunk(2)
-    text, masked_text = model.encode_text(torch.cat([tokens, inputs["masked_tokens"]])).chunk(2)
-    if model.cfg.mask_both:
-        mlm_image, mim_text = masked_image, masked_text
-    else:
-        mlm_image, mim_text = image, text
+    features = model.encode_views(pixels, image_mask, tokens, inputs["masked_tokens"])
+    mlm_image, mim_text = model.partners(features)
     partner, has_partner = other_partners(image_ids)
     columns: dict[str, Tensor] = {"has_partner": has_partner}
 
     def mlm(images: Tensor) -> tuple[Tensor, Tensor]:
         context = model.fusion.text_stream.project(images)
-        logits = model.predict_words(masked_text, padding_mask, context, inputs["mlm_positions"])
+        logits = model.predict_words(features.masked_text, padding_mask, context, inputs["mlm_positions"])
         losses = mlm_losses(logits, sample["mlm_targets"], inputs["mlm_positions"], *tokens.shape)
         correct = (logits.argmax(dim=1) == sample["mlm_targets"]).double()
         return losses, caption_sums(correct, inputs["mlm_positions"], *tokens.shape)
 
     def mim(texts: Tensor, padding: Tensor) -> Tensor:
-        predicted = model.predict_pixels(masked_image, texts, padding)
+        predicted = model.predict_pixels(features.masked_image, texts, padding)
         return mim_losses(predicted, patchify(pixels, model.image_encoder.patch_size), image_mask)
 
     columns["mlm_loss"], columns["mlm_correct"] = mlm(mlm_image)
@@ -93,16 +89,15 @@ def evaluate_group(model: MvlmModel, sample: dict[str, Any]) -> GroupResult:
     columns["mlm_gain"] = mlm(mlm_image[partner])[0] - columns["mlm_loss"]
     columns["mim_loss"] = mim(mim_text, padding_mask)
     columns["mim_gain"] = mim(mim_text[partner], padding_mask[partner]) - columns["mim_loss"]
-    embeddings = model.embed_image(image), model.embed_text(text)
-    columns |= _alignment(model, image, text, padding_mask, image_ids, embeddings, int(sample["id"][0]))
+    embeddings = model.embed_image(features.image), model.embed_text(features.text)
+    columns |= _alignment(model, features, padding_mask, image_ids, embeddings, int(sample["id"][0]))
     figures = torch.stack([columns[name].double() for name in COLUMNS], dim=1)
     return GroupResult(figures, *embeddings)
 
 
 def _alignment(
     model: MvlmModel,
-    image: Tensor,
-    text: Tensor,
+    features: Features,
     padding_mask: Tensor,
     image_ids: Tensor,
     embeddings: tuple[Tensor, Tensor],
@@ -110,14 +105,14 @@ def _alignment(
 ) -> dict[str, Tensor]:
     """ITC and ITM columns; ITM negatives are drawn from a seed of the group, so that two runs draw alike."""
     temperature = model.contrastive.temperature
-    generator = torch.Generator(device=image.device).manual_seed(_NEGATIVES_SEED + group)
+    generator = torch.Generator(device=image_ids.device).manual_seed(_NEGATIVES_SEED + group)
     negatives = sample_hard_negatives(*embeddings, temperature, image_ids, generator)
     image_rows, text_rows, labels, valid = matching_rows(negatives)
-    logits = model.match(image, text, padding_mask, image_rows, text_rows)
+    logits = model.match(features.image, features.text, padding_mask, image_rows, text_rows)
     correct = (logits.argmax(dim=1) == labels) & valid
     # (3B,) own, negative text, negative image -> (3, B) -> (B,)
     return {
-        "itc_loss": contrastive_losses(*embeddings, image_ids, temperature, all_ranks=False).loss,
+        "itc_loss": contrastive_losses(*embeddings, temperature, image_ids, all_ranks=False).loss,
         "itm_loss": matching_losses(logits, labels, valid).view(3, -1).sum(dim=0),
         "itm_correct": correct.view(3, -1).sum(dim=0),
         "itm_pairs": valid.view(3, -1).sum(dim=0),

@@ -1,5 +1,7 @@
 """Image and caption vectors of one space, for the contrastive loss and for retrieval."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,12 +23,18 @@ class ContrastiveHead(nn.Module):
         super().__init__()
         self.image_projection = nn.Linear(image_width, embedding_width)
         self.text_projection = nn.Linear(text_width, embedding_width)
-        self.temperature = nn.Parameter(torch.tensor(self.INITIAL_TEMPERATURE))
+        self.log_temperature = nn.Parameter(torch.tensor(self.INITIAL_TEMPERATURE).log())
 
     def clamp_temperature(self) -> None:
         """Bring the temperature back into its range after an optimizer's step."""
+        low, high = self.TEMPERATURE_RANGE
         with torch.no_grad():
-            self.temperature.clamp_(*self.TEMPERATURE_RANGE)
+            self.log_temperature.clamp_(math.log(low), math.log(high))
+
+    @property
+    def temperature(self) -> Tensor:
+        """Scalar that similarities are divided by; learned as its logarithm, so that steps are relative."""
+        return self.log_temperature.float().exp()
 
     def image(self, cls: Tensor) -> Tensor:
         """(B, image_width) -> unit vectors (B, embedding_width) in float32."""

@@ -26,8 +26,8 @@ class ContrastiveLosses(NamedTuple):
 def contrastive_losses(
     image_embeddings: Tensor,
     text_embeddings: Tensor,
-    image_ids: Tensor,
     temperature: Tensor,
+    image_ids: Tensor,
     all_ranks: bool = True,
 ) -> ContrastiveLosses:
     """Contrast each image with the texts of all ranks, and each text with the images of all ranks.
@@ -36,8 +36,8 @@ def contrastive_losses(
 
     Args:
         image_embeddings, text_embeddings: (B, E) float32 unit vectors of this rank's pairs; B may differ by rank.
-        image_ids: (B,) int64, equal for pairs of the same image.
         temperature: scalar that similarities are divided by.
+        image_ids: (B,) int64, equal for pairs of the same image.
         all_ranks: False keeps to this rank's pairs; no rank waits for another then.
     """
     sizes = gather_sizes(image_ids.size(0), image_ids.device) if all_ranks else [image_ids.size(0)]

@@ -78,7 +78,7 @@ class MvlmMiniConfig(MvlmConfig):
     text_encoder: str = "roberta_mini"
     image_size: int = 128
     max_text_tokens: int = 32
-    fusion_width: int = 256
+    fusion_width: int = 192
     fusion_heads: int = 4
     fusion_layers: int = 2
     decoder_layers: int = 1
@@ -89,7 +89,7 @@ class MvlmMiniConfig(MvlmConfig):
 class MvlmTinyConfig(MvlmConfig):
     """For tests and for pictures of 64 pixels on a CPU: trains in minutes."""
 
-    image_encoder: str = "vit_tiny_patch8"
+    image_encoder: str = "vit_tiny_patch16"
     text_encoder: str = "roberta_tiny"
     image_size: int = 64
     image_mask_block: int = 16

@@ -24,28 +24,46 @@ logger = logging.getLogger(__name__)
 OBJECTIVES = ("mlm", "mim", "itc", "itm")
 
 
-class PretrainingOutput(NamedTuple):
-    """What the losses need; parts whose objective was not asked for are None."""
+class MimOutput(NamedTuple):
+    """What masked image modeling compares."""
 
-    mlm_logits: Tensor | None = None  # (M, V)
-    mim_pixels: Tensor | None = None  # (B, P, 3 * patch_size ** 2)
-    mim_target: Tensor | None = None  # (B, P, 3 * patch_size ** 2)
-    image_mask: Tensor | None = None  # (B, P) bool, True = masked
-    image_embeddings: Tensor | None = None  # (B, E) float32 unit vectors
-    text_embeddings: Tensor | None = None  # (B, E) float32 unit vectors
-    temperature: Tensor | None = None  # scalar that similarities are divided by
-    itm_logits: Tensor | None = None  # (3B, 2)
-    itm_labels: Tensor | None = None  # (3B,) 1 = matched
-    itm_valid: Tensor | None = None  # (3B,) bool, False = no such pair
+    pixels: Tensor  # (B, P, 3 * patch_size ** 2) predicted
+    target: Tensor  # (B, P, 3 * patch_size ** 2)
+    mask: Tensor  # (B, P) bool, True = masked
+
+
+class ItcOutput(NamedTuple):
+    """What the contrastive loss compares."""
+
+    image_embeddings: Tensor  # (B, E) float32 unit vectors
+    text_embeddings: Tensor  # (B, E) float32 unit vectors
+    temperature: Tensor  # scalar that similarities are divided by
+
+
+class ItmOutput(NamedTuple):
+    """What image-text matching classifies."""
+
+    logits: Tensor  # (3B, 2)
+    labels: Tensor  # (3B,) 1 = matched
+    valid: Tensor  # (3B,) bool, False = no such pair
+
+
+class PretrainingOutput(NamedTuple):
+    """What the losses need; an objective that was not asked for is None."""
+
+    mlm: Tensor | None = None  # (M, V) logits of the masked words
+    mim: MimOutput | None = None
+    itc: ItcOutput | None = None  # also there for ITM, whose negatives it chooses
+    itm: ItmOutput | None = None
 
 
 class Features(NamedTuple):
-    """Unimodal features of a batch, whole and masked; what no objective needs is None."""
+    """Unimodal features of a batch, whole and masked; what no objective needs is empty."""
 
-    image: Tensor | None  # (B, P + 1, D)
-    masked_image: Tensor | None  # (B, P + 1, D)
-    text: Tensor | None  # (B, L, D)
-    masked_text: Tensor | None  # (B, L, D)
+    image: Tensor  # (B, P + 1, D)
+    masked_image: Tensor  # (B, P + 1, D)
+    text: Tensor  # (B, L, D)
+    masked_text: Tensor  # (B, L, D)
 
 
 def initialise(module: nn.Module) -> None:
@@ -89,6 +107,7 @@ class MvlmModel(BaseFairseqModel):
         self.matching = MatchingHead(cfg.fusion_width)
         self.normalize = PixelNormalization()
         self.apply(initialise)
+        self.matching.initialise()
 
     @classmethod
     def build_model(cls, cfg: MvlmConfig, task: Any) -> "MvlmModel":
@@ -180,8 +199,29 @@ class MvlmModel(BaseFairseqModel):
         """(B, L, D) features of whole captions -> (B, E) float32 unit vectors."""
         return self.contrastive.text(features[:, 0])
 
-    def _encode(self, pixels: Tensor, image_mask: Tensor, tokens: Tensor, masked: Tensor, wanted: set[str]) -> Features:
-        """Encode each modality in one pass, in the views that the wanted objectives need."""
+    def partners(self, features: Features) -> tuple[Tensor, Tensor]:
+        """The image that masked words are predicted from, and the text that masked images are rebuilt from."""
+        if self.cfg.mask_both:
+            return features.masked_image, features.masked_text
+        return features.image, features.text
+
+    def encode_views(
+        self,
+        pixels: Tensor,
+        image_mask: Tensor,
+        tokens: Tensor,
+        masked_tokens: Tensor,
+        objectives: Collection[str] = OBJECTIVES,
+    ) -> Features:
+        """Encode each modality in one pass, in the views that the objectives need.
+
+        Args:
+            pixels: (B, 3, H, W) normalised images.
+            image_mask: (B, P) bool, True = masked.
+            tokens, masked_tokens: (B, L) int64.
+            objectives: of "mlm", "mim", "itc", "itm".
+        """
+        wanted = set(objectives)
         both = self.cfg.mask_both
         aligned = bool(wanted & {"itc", "itm"})
         whole_image = aligned or ("mlm" in wanted and not both)
@@ -189,16 +229,15 @@ class MvlmModel(BaseFairseqModel):
         masked_image = "mim" in wanted or ("mlm" in wanted and both)
         masked_text = "mlm" in wanted or ("mim" in wanted and both)
         image_masks = [torch.zeros_like(image_mask)] * whole_image + [image_mask] * masked_image
-        texts = [tokens] * whole_text + [masked] * masked_text
-        images_out = iter(
-            self.encode_image(pixels, torch.cat(image_masks)).chunk(len(image_masks)) if image_masks else ()
-        )
-        texts_out = iter(self.encode_text(torch.cat(texts)).chunk(len(texts)) if texts else ())
+        texts = [tokens] * whole_text + [masked_tokens] * masked_text
+        images = self.encode_image(pixels, torch.cat(image_masks)).chunk(len(image_masks)) if image_masks else ()
+        captions = self.encode_text(torch.cat(texts)).chunk(len(texts)) if texts else ()
+        absent = pixels.new_zeros(0)
         return Features(
-            next(images_out) if whole_image else None,
-            next(images_out) if masked_image else None,
-            next(texts_out) if whole_text else None,
-            next(texts_out) if masked_text else None,
+            images[0] if whole_image else absent,
+            images[-1] if masked_image else absent,
+            captions[0] if whole_text else absent,
+            captions[-1] if masked_text else absent,
         )
 
     def forward(
@@ -226,43 +265,37 @@ class MvlmModel(BaseFairseqModel):
         pixels = self.normalize(images)
         image_mask = self.patch_mask(block_mask)
         padding_mask = tokens.eq(self.padding_idx)
-        features = self._encode(pixels, image_mask, tokens, masked_tokens, wanted)
-        both = self.cfg.mask_both
-        parts: dict[str, Tensor] = {}
+        features = self.encode_views(pixels, image_mask, tokens, masked_tokens, wanted)
+        mlm_image, mim_text = self.partners(features)
         # A context is projected once for all objectives that read it.
-        text_context = _project_if(
-            "itm" in wanted or ("mim" in wanted and not both), self.fusion.image_stream.project, features.text
-        )
-        image_context = _project_if(
-            "itm" in wanted or ("mlm" in wanted and not both), self.fusion.text_stream.project, features.image
-        )
+        text_context = _once(self.fusion.image_stream.project)
+        image_context = _once(self.fusion.text_stream.project)
+        mlm = mim = itc = itm = None
         if "mlm" in wanted:
-            context = self.fusion.text_stream.project(features.masked_image) if both else image_context
-            parts["mlm_logits"] = self.predict_words(features.masked_text, padding_mask, context, mlm_positions)
+            mlm = self.predict_words(features.masked_text, padding_mask, image_context(mlm_image), mlm_positions)
         if "mim" in wanted:
-            text = features.masked_text if both else features.text
-            parts["mim_pixels"] = self.predict_pixels(
-                features.masked_image, text, padding_mask, None if both else text_context
-            )
-            parts["mim_target"] = patchify(pixels, self.image_encoder.patch_size)
-            parts["image_mask"] = image_mask
+            rebuilt = self.predict_pixels(features.masked_image, mim_text, padding_mask, text_context(mim_text))
+            mim = MimOutput(rebuilt, patchify(pixels, self.image_encoder.patch_size), image_mask)
         if wanted & {"itc", "itm"}:
             self.contrastive.clamp_temperature()
-            parts["image_embeddings"] = self.embed_image(features.image)
-            parts["text_embeddings"] = self.embed_text(features.text)
-            parts["temperature"] = self.contrastive.temperature
-        if "itm" in wanted:
-            negatives = sample_hard_negatives(
-                parts["image_embeddings"], parts["text_embeddings"], self.contrastive.temperature, image_ids
+            itc = ItcOutput(
+                self.embed_image(features.image), self.embed_text(features.text), self.contrastive.temperature
             )
-            image_rows, text_rows, parts["itm_labels"], parts["itm_valid"] = matching_rows(negatives)
-            parts["itm_logits"] = self.match(
-                features.image, features.text, padding_mask, image_rows, text_rows, text_context, image_context
-            )
-        return PretrainingOutput(**parts)
+        if itc is not None and "itm" in wanted:
+            image_rows, text_rows, labels, valid = matching_rows(sample_hard_negatives(*itc, image_ids))
+            contexts = text_context(features.text), image_context(features.image)
+            logits = self.match(features.image, features.text, padding_mask, image_rows, text_rows, *contexts)
+            itm = ItmOutput(logits, labels, valid)
+        return PretrainingOutput(mlm, mim, itc, itm)
 
 
-def _project_if(
-    wanted: bool, project: Callable[[Tensor], list[KeyValue]], features: Tensor | None
-) -> list[KeyValue] | None:
-    return project(features) if wanted and features is not None else None
+def _once(project: Callable[[Tensor], list[KeyValue]]) -> Callable[[Tensor], list[KeyValue]]:
+    """The same projection, computed once for each tensor that it is asked for."""
+    known: dict[int, list[KeyValue]] = {}
+
+    def projected(features: Tensor) -> list[KeyValue]:
+        if id(features) not in known:
+            known[id(features)] = project(features)
+        return known[id(features)]
+
+    return projected

@@ -1,5 +1,7 @@
 """A stack of cross blocks: one modality's tokens, read with the help of the other modality's features."""
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from .attention import KeyValue
@@ -45,9 +47,13 @@ class CrossStream(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=1e-6) if norm_first else nn.Identity()
 
+    @property
+    def _typed_blocks(self) -> list[CrossBlock]:
+        return cast(list[CrossBlock], list(self.blocks))
+
     def project(self, context: Tensor) -> list[KeyValue]:
         """Keys and values of a context (B, S, context_width), one entry a block."""
-        return [block.cross_attention.project(context) for block in self.blocks]
+        return [block.cross_attention.project(context) for block in self._typed_blocks]
 
     def forward(
         self,
@@ -76,7 +82,7 @@ class CrossStream(nn.Module):
         if context_rows is not None and context_padding_mask is not None:
             context_padding_mask = context_padding_mask[context_rows]
         last = len(self.blocks) - 1
-        for depth, block in enumerate(self.blocks):
+        for depth, block in enumerate(self._typed_blocks):
             x = block.attend_self(x, padding_mask, first_only=first_only and depth == last)
             key_value = context[depth].rows(context_rows)
             x = block.attend_context(x, key_value, context_padding_mask, rows)

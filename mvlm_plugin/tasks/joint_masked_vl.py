@@ -17,10 +17,11 @@ from torch import Tensor
 from ..data.databin import DataBinError, canonical_split
 from ..data.dataset import JointMaskedDataset, PairOptions, PairStore
 from ..data.tokenizers import load_dictionary
+from ..distributed import rank
 from ..evaluation.pair_table import FIGURES, PairTable
 from ..evaluation.pretraining import COLUMNS, GroupResult, evaluate_group
 from ..models.config import MvlmConfig
-from ..models.mvlm import OBJECTIVES
+from ..models.mvlm import OBJECTIVES, MvlmModel
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,6 @@ class JointMaskedVLTask(FairseqTask):
         self.dictionary = dictionary
         self.dictionary.add_symbol("<mask>")
         self._pair_options: PairOptions | None = None
-        self._tables: dict[int, PairTable] = {}
         self._table: PairTable | None = None
         self._loss_weights: dict[str, float] = {}
 
@@ -118,10 +118,14 @@ class JointMaskedVLTask(FairseqTask):
         """fairseq's iterator; a pass over held-out data starts with an empty table of results."""
         if not dataset.train:
             self._table = PairTable(len(dataset), len(dataset.store.images))
-        return super().get_batch_iterator(dataset, *args, **kwargs)
+        iterator = super().get_batch_iterator(dataset, *args, **kwargs)
+        # Every pass has workers of its own. Persistent ones would live on after it, until Python collects the
+        # iterator and waits five seconds for each.
+        iterator.persistent_workers = False
+        return iterator
 
     def valid_step(
-        self, sample: dict[str, Any], model: torch.nn.Module, criterion: Any
+        self, sample: dict[str, Any], model: MvlmModel, criterion: Any
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """Measure one fixed group of pairs and add it to the table; all ranks call this together."""
         assert self._table is not None, "get_batch_iterator() starts a validation"
@@ -137,9 +141,8 @@ class JointMaskedVLTask(FairseqTask):
             result = GroupResult(torch.zeros(0, len(COLUMNS), dtype=torch.float64, device=device), empty, empty)
             pair_ids = image_ids = torch.zeros(0, dtype=torch.int64, device=device)
         new = self._table.add(result, pair_ids, image_ids)
-        first_rank = torch.distributed.get_rank() == 0 if torch.distributed.is_initialized() else True
         log = {
-            "pairs": new if first_rank else 0,
+            "pairs": new if rank() == 0 else 0,
             "bad_images": sample.get("bad_images", 0),
             "nsentences": len(pair_ids),
             "ntokens": sample.get("ntokens", 0),

@@ -1,0 +1,104 @@
+"""RoBERTa weights from transformers and from fairseq."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .renaming import KeyTable, fuse_key_value, rename
+
+# Both sources count positions from padding_idx + 1, and RoBERTa's padding id is 1: rows 0 and 1 are never used.
+POSITION_OFFSET = 2
+
+HF_ROBERTA = KeyTable(
+    source="a transformers RobertaModel",
+    prefix=r"(?:roberta\.)?",
+    renamed=(
+        (r"embeddings\.word_embeddings\.weight", r"token_embedding.weight"),
+        (r"embeddings\.position_embeddings\.weight", r"positions"),
+        (r"embeddings\.token_type_embeddings\.weight", r"token_types"),
+        (r"embeddings\.LayerNorm\.(weight|bias)", r"embedding_norm.\1"),
+        (
+            r"encoder\.layer\.(\d+)\.attention\.self\.(query|key|value)\.(weight|bias)",
+            r"blocks.\1.self_attention.\2.\3",
+        ),
+        (r"encoder\.layer\.(\d+)\.attention\.output\.dense\.(weight|bias)", r"blocks.\1.self_attention.output.\2"),
+        (r"encoder\.layer\.(\d+)\.attention\.output\.LayerNorm\.(weight|bias)", r"blocks.\1.self_norm.\2"),
+        (r"encoder\.layer\.(\d+)\.intermediate\.dense\.(weight|bias)", r"blocks.\1.feed_forward.0.\2"),
+        (r"encoder\.layer\.(\d+)\.output\.dense\.(weight|bias)", r"blocks.\1.feed_forward.2.\2"),
+        (r"encoder\.layer\.(\d+)\.output\.LayerNorm\.(weight|bias)", r"blocks.\1.feed_forward_norm.\2"),
+    ),
+    ignored=(
+        r"embeddings\.(position_ids|token_type_ids)",
+        r"pooler\.dense\.(weight|bias)",
+        r"lm_head\.(bias|(dense|layer_norm|decoder)\.(weight|bias))",
+        r"classifier\.((dense|out_proj)\.)?(weight|bias)",
+    ),
+)
+
+FAIRSEQ_ROBERTA = KeyTable(
+    source="a fairseq RobertaModel",
+    prefix=r"(?:encoder\.)?(?:sentence_encoder\.)?",
+    renamed=(
+        (r"embed_tokens\.weight", r"token_embedding.weight"),
+        (r"embed_positions\.weight", r"positions"),
+        (r"layernorm_embedding\.(weight|bias)", r"embedding_norm.\1"),
+        (r"layers\.(\d+)\.self_attn\.q_proj\.(weight|bias)", r"blocks.\1.self_attention.query.\2"),
+        (r"layers\.(\d+)\.self_attn\.k_proj\.(weight|bias)", r"blocks.\1.self_attention.key.\2"),
+        (r"layers\.(\d+)\.self_attn\.v_proj\.(weight|bias)", r"blocks.\1.self_attention.value.\2"),
+        (r"layers\.(\d+)\.self_attn\.out_proj\.(weight|bias)", r"blocks.\1.self_attention.output.\2"),
+        (r"layers\.(\d+)\.self_attn_layer_norm\.(weight|bias)", r"blocks.\1.self_norm.\2"),
+        (r"layers\.(\d+)\.fc1\.(weight|bias)", r"blocks.\1.feed_forward.0.\2"),
+        (r"layers\.(\d+)\.fc2\.(weight|bias)", r"blocks.\1.feed_forward.2.\2"),
+        (r"layers\.(\d+)\.final_layer_norm\.(weight|bias)", r"blocks.\1.feed_forward_norm.\2"),
+    ),
+    ignored=(
+        r"version",
+        r"lm_head\.(weight|bias|(dense|layer_norm)\.(weight|bias))",
+        r"classification_heads\.[^.]+\.(dense|out_proj)\.(weight|bias)",
+    ),
+)
+
+
+def from_hf_roberta(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a transformers RobertaModel as the state dict of our RobertaEncoder.
+
+    The embedding of token type 0, the only one that RoBERTa uses, is added to every position's. Token ids keep
+    their meaning, so the encoder's dictionary must number its symbols as the source's tokenizer does.
+
+    Args:
+        state: state dict of a RobertaModel, or of a model with a head on it, whose head is left behind.
+
+    Returns:
+        State dict whose ``position_embedding`` holds all positions of the source, from <s> on: (1, max_tokens, width).
+
+    Raises:
+        ValueError: keys of another model, named in full.
+    """
+    converted = _place_positions(fuse_key_value(rename(state, HF_ROBERTA)))
+    if "token_types" in converted:
+        converted["position_embedding"] = converted["position_embedding"] + converted.pop("token_types")[0]
+    return converted
+
+
+def from_fairseq_roberta(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a fairseq RobertaModel as the state dict of our RobertaEncoder.
+
+    Args:
+        state: state dict of a RobertaModel as fairseq holds it in memory (fairseq upgrades old checkpoints when it
+            loads them), or of its encoder; the head is left behind.
+
+    Returns:
+        State dict whose ``position_embedding`` holds all positions of the source, from <s> on: (1, max_tokens, width).
+
+    Raises:
+        ValueError: keys of another model, named in full.
+    """
+    return _place_positions(fuse_key_value(rename(state, FAIRSEQ_ROBERTA)))
+
+
+def _place_positions(converted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """(offset + max_tokens, width) table of positions -> our (1, max_tokens, width) parameter."""
+    if "positions" not in converted:
+        raise ValueError("the weights hold no position embedding: not a whole RoBERTa")
+    converted["position_embedding"] = converted.pop("positions")[POSITION_OFFSET:][None]
+    return converted

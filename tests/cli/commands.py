@@ -1,0 +1,52 @@
+"""Run the project's commands as a user would: as processes, from the checkout."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+PLUGIN = ["--user-dir", "mvlm_plugin", "--task", "joint_masked_vl"]
+# One thread, so that sums are made in the same order every time.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def command(program: str, *arguments: object) -> list[str]:
+    """Command line of a program of this Python's environment."""
+    return [str(BIN / program), *map(str, arguments)]
+
+
+def train_command(data: Path, save_dir: Path, *options: object, updates: int = 4, batch: int = 16) -> list[str]:
+    """fairseq-train on the CPU with few updates and every update in the log."""
+    return command(
+        "fairseq-train", data, *PLUGIN, "--arch", "mvlm_tiny", "--criterion", "joint_masked_vl",
+        "--optimizer", "adam", "--lr", "1e-3", "--batch-size", batch, "--max-update", updates,
+        "--save-dir", save_dir, "--cpu", "--log-format", "json", "--log-interval", 1, *options,
+    )  # fmt: skip
+
+
+def validate_command(data: Path, checkpoint: Path, *options: object, batch: int = 64) -> list[str]:
+    """fairseq-validate on the CPU, on the test split unless options say otherwise."""
+    return command(
+        "fairseq-validate", data, *PLUGIN, "--path", checkpoint, "--valid-subset", "test",
+        "--batch-size", batch, "--cpu", "--log-format", "json", *options,
+    )  # fmt: skip
+
+
+def run(arguments: list[str], expect: int | None = 0, **environment: str) -> str:
+    """Run to the end and return what was printed; fails unless the exit status is the expected one."""
+    done = subprocess.run(
+        arguments, cwd=ROOT, env={**ENVIRONMENT, **environment}, capture_output=True, text=True, timeout=600
+    )
+    output = done.stdout + done.stderr
+    assert expect is None or done.returncode == expect, output[-4000:]
+    return output
+
+
+def logged(output: str, tag: str) -> list[dict[str, Any]]:
+    """The JSON objects that fairseq logged under a tag such as train_inner, valid or test."""
+    marker = f"| {tag} | {{"
+    return [json.loads(line[line.index("{") :]) for line in output.splitlines() if marker in line]

@@ -1,0 +1,23 @@
+"""Fixtures of all tests."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import mvlm_plugin  # noqa: F401  (registers everything)
+from tests.helpers import write_databin
+
+# Tiny tensors gain nothing from threads, and lose much where cores are shared.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_databin(tmp_path: Path) -> Path:
+    """A data-bin of 24 pictures with 48 captions, of the splits train and valid; a test may damage it."""
+    return write_databin(tmp_path / "databin")

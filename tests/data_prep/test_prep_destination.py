@@ -1,0 +1,137 @@
+"""The destination is complete or absent, and never replaced unasked."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prep_helpers import Source, folder_bytes, write_image
+
+from data_prep import prepare as prepare_module
+from data_prep.cli import main
+
+REPOSITORY = Path(__file__).parents[2]
+RunPrepare = Callable[..., Path]
+
+
+def test_the_same_request_again_does_nothing(
+    source: Source, prepare: RunPrepare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    databin = prepare(source.write())
+    before = {path.name: path.stat().st_mtime_ns for path in databin.iterdir()}
+    capsys.readouterr()
+    prepare(source.write(), "--workers", "2")
+    assert "already prepared" in capsys.readouterr().out
+    assert before == {path.name: path.stat().st_mtime_ns for path in databin.iterdir()}
+
+
+@pytest.mark.parametrize("change", ["option", "caption", "image"])
+def test_another_request_keeps_what_is_there_until_overwrite(
+    source: Source, prepare: RunPrepare, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    databin = prepare(source.write())
+    before = folder_bytes(databin)
+    more = ["--max-pixels", "1000"] if change == "option" else []
+    if change == "caption":
+        source.captions.append(("images/0.png", "a new caption"))
+    if change == "image":
+        write_image(source.images / "0.png", 99)
+    prepare(source.write(), *more, status=2)
+    assert "--overwrite" in capsys.readouterr().err
+    assert folder_bytes(databin) == before
+    prepare(source.write(), *more, "--overwrite")
+    assert folder_bytes(databin) != before
+    assert [path.name for path in databin.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_damaged_data_bin_is_not_already_prepared(
+    source: Source, prepare: RunPrepare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (prepare(source.write()) / "train.pairs.npy").unlink()
+    prepare(source.write(), status=2)
+    assert "train.pairs.npy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_folder_that_is_no_data_bin_is_never_replaced(
+    source: Source, tmp_path: Path, prepare: RunPrepare, overwrite: list[str]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "thesis.txt").write_text("years of work")
+    prepare(source.write(), *overwrite, status=2)
+    assert (tmp_path / "bin" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("stage", ["hash_files", "publish", "installed_tokenizer"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_failure_midway_leaves_nothing(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseException
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(prepare_module, stage, fail)
+    status = main([*source.write(), "--dest", str(tmp_path / "bin")])
+    assert status == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_a_failed_overwrite_keeps_the_old_one(
+    source: Source, prepare: RunPrepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databin = prepare(source.write())
+    before = folder_bytes(databin)
+    rename = os.rename
+
+    def fail(old: Path, new: Path) -> None:
+        if ".partial-" in str(old):
+            raise OSError("no luck")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", fail)
+    prepare(source.write(), "--overwrite", status=2)
+    assert folder_bytes(databin) == before
+    assert sorted(path.name for path in databin.parent.iterdir()) == ["bin", "raw"]
+
+
+def children_of(process: int) -> list[int]:
+    listing = Path(f"/proc/{process}/task/{process}/children")
+    return [int(child) for child in listing.read_text().split()] if listing.exists() else []
+
+
+def is_running(process: int) -> bool:
+    try:
+        return ") Z" not in Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+def test_a_killed_run_leaves_no_destination_and_no_processes(tmp_path: Path, number: signal.Signals) -> None:
+    dest = tmp_path / "bin"
+    code = "import sys; from data_prep.cli import main; sys.exit(main())"
+    arguments = ["scenes", "--pairs", "4000", "--image-size", "512", "--workers", "2", "--dest", str(dest)]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    children: list[int] = []
+    deadline = time.monotonic() + 60
+    while len(children := children_of(process.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # Python drops an exception that a signal raises inside its hooks around fork.
+    time.sleep(0.3)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == (-9 if number == signal.SIGKILL else 143)
+    assert len(children) == 2
+    assert not dest.exists()
+    leftovers = list(tmp_path.iterdir())
+    assert not leftovers or number == signal.SIGKILL
+    while any(map(is_running, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_running, children))
+    for leftover in leftovers:
+        shutil.rmtree(leftover)

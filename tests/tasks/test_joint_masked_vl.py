@@ -1,0 +1,131 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fairseq import metrics
+from fairseq.data import Dictionary
+from omegaconf import OmegaConf
+
+from mvlm_plugin.data.databin import DataBinError
+from mvlm_plugin.evaluation.pair_table import FIGURES
+from mvlm_plugin.tasks.joint_masked_vl import JointMaskedVLConfig, JointMaskedVLTask
+from tests.helpers import make_criterion, tiny_config, write_databin
+
+WEIGHTS = {"mlm": 1.0, "mim": 2.0, "itc": 0.5, "itm": 1.0}
+
+
+def make_task(*folders: Path, **options: Any) -> JointMaskedVLTask:
+    cfg = JointMaskedVLConfig(**{"data": ":".join(map(str, folders)), "seed": 1, **options})
+    return JointMaskedVLTask.setup_task(cfg)
+
+
+def build(task: JointMaskedVLTask, **options: Any) -> torch.nn.Module:
+    cfg = tiny_config(**options)
+    cfg._name = "mvlm_tiny"
+    return task.build_model(OmegaConf.structured(cfg))
+
+
+def validate(task: JointMaskedVLTask, model: torch.nn.Module) -> dict[str, float]:
+    """What fairseq's validation loop does with a whole subset."""
+    logs = []
+    iterator = task.get_batch_iterator(task.dataset("valid"), max_sentences=8)
+    with torch.no_grad():
+        for sample in iterator.next_epoch_itr(shuffle=False):
+            logs.append(task.valid_step(sample, model, make_criterion(**WEIGHTS))[2])
+    with metrics.aggregate(new_root=True) as aggregated:
+        task.reduce_metrics(logs, make_criterion(**WEIGHTS))
+    return dict(aggregated.get_smoothed_values())
+
+
+def test_validation_measures_every_pair_of_the_split_once(tiny_databin: Path) -> None:
+    task = make_task(tiny_databin)
+    model = build(task).eval()
+    task.load_dataset("valid")
+    first = validate(task, model)
+    assert first["pairs"] == 48
+    assert all(math.isfinite(first[name]) for name in FIGURES)
+    expected = sum(weight * first[f"{name}_loss"] for name, weight in WEIGHTS.items())
+    assert first["loss"] == pytest.approx(expected)
+    assert validate(task, model) == first
+
+
+def test_nothing_is_reported_before_the_split_is_complete(tiny_databin: Path) -> None:
+    task = make_task(write_databin(tiny_databin, images=80))
+    model = build(task).eval()
+    task.load_dataset("valid")
+    iterator = task.get_batch_iterator(task.dataset("valid")).next_epoch_itr(shuffle=False)
+    logs = [task.valid_step(sample, model, make_criterion())[2] for sample in iterator]
+    assert len(logs) == 2
+    with metrics.aggregate(new_root=True) as aggregated:
+        task.reduce_metrics(logs[:1], make_criterion())
+    assert math.isnan(aggregated.get_smoothed_values()["mlm_loss"])
+
+
+def test_training_logs_the_means_of_the_criterion(tiny_databin: Path) -> None:
+    task = make_task(tiny_databin)
+    model = build(task)
+    task.load_dataset("train")
+    sample = task.dataset("train").collater([task.dataset("train")[i] for i in range(4)])
+    criterion = make_criterion()
+    loss, size, log = criterion(model, sample)
+    with metrics.aggregate(new_root=True) as aggregated:
+        task.reduce_metrics([log], criterion)
+    assert aggregated.get_smoothed_values()["loss"] == pytest.approx(loss.item() / size, abs=1e-5)
+
+
+def test_the_data_take_sizes_and_masks_from_the_model(tiny_databin: Path) -> None:
+    task = make_task(tiny_databin, train_crop_scale=0.5)
+    build(task, image_size=64, max_text_tokens=4, image_mask_ratio=0.25, text_mask_ratio=0.5)
+    task.load_dataset("train")
+    sample = task.dataset("train")[5]
+    assert sample.image.shape == (3, 64, 64)
+    assert sample.blocks.sum() == 4
+    assert len(sample.tokens) == 4
+    assert sample.chosen.sum() == 1
+    assert task.dataset("train").options.min_crop_scale == 0.5
+
+
+def test_the_mask_is_the_last_symbol(tiny_databin: Path) -> None:
+    dictionary = make_task(tiny_databin).source_dictionary
+    assert dictionary[len(dictionary) - 1] == "<mask>"
+
+
+def test_data_before_the_model_are_refused(tiny_databin: Path) -> None:
+    with pytest.raises(RuntimeError, match="build the model before loading data"):
+        make_task(tiny_databin).load_dataset("train")
+
+
+def test_several_databins_take_turns_by_epoch(tiny_databin: Path, tmp_path: Path) -> None:
+    task = make_task(tiny_databin, write_databin(tmp_path / "small", images=6))
+    build(task)
+    sizes = []
+    for epoch in (1, 2, 3):
+        task.load_dataset("train", epoch=epoch)
+        task.load_dataset("valid", epoch=epoch)
+        sizes.append((len(task.dataset("train")), len(task.dataset("valid"))))
+    assert sizes == [(48, 48), (12, 48), (48, 48)]
+
+
+def test_another_dictionary_is_refused(tiny_databin: Path, tmp_path: Path) -> None:
+    other = write_databin(tmp_path / "other", images=6)
+    dictionary = Dictionary()
+    dictionary.add_symbol("stranger")
+    dictionary.save(str(other / "dict.txt"))
+    task = make_task(tiny_databin, other)
+    build(task)
+    task.load_dataset("train", epoch=1)
+    with pytest.raises(DataBinError, match="has another dictionary than the one this run started with"):
+        task.load_dataset("train", epoch=2)
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.5, 1.5])
+def test_a_crop_scale_out_of_range_is_refused(tiny_databin: Path, scale: float) -> None:
+    with pytest.raises(ValueError, match="--train-crop-scale"):
+        make_task(tiny_databin, train_crop_scale=scale)
+
+
+def test_a_folder_that_is_no_databin_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataBinError, match=r"dict\.txt cannot be read"):
+        make_task(tmp_path)
