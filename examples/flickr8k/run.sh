@@ -8,13 +8,14 @@ set -euo pipefail
 JSON=${1:?usage: run.sh JSON IMAGES}
 IMAGES=${2:?usage: run.sh JSON IMAGES}
 OUT=${OUT:-runs/flickr8k}
-UPDATES=${UPDATES:-1500}
+UPDATES=${UPDATES:-3600}
 PLUGIN=$(dirname "$0")/../../mvlm_plugin
 
 mvlm-prep karpathy --json "$JSON" --images "$IMAGES" --dest "$OUT/data-bin" --vocab-size 3000
 
-fairseq-train "$OUT/data-bin" --user-dir "$PLUGIN" --task joint_masked_vl --arch mvlm_mini \
-    --criterion joint_masked_vl --train-crop-scale 0.6 \
+fairseq-train "$OUT/data-bin" --user-dir "$PLUGIN" --task joint_masked_vl --arch mvlm_tiny \
+    --image-size 128 --image-encoder vit_tiny_patch32 --image-mask-block 32 --train-crop-scale 0.6 \
+    --criterion joint_masked_vl \
     --optimizer adam --adam-betas "(0.9, 0.98)" --weight-decay 0.05 --clip-norm 1.0 \
     --lr 1e-3 --lr-scheduler cosine --warmup-updates 100 --max-update "$UPDATES" \
     --batch-size 64 --seed 1 --cpu --num-workers 1 \

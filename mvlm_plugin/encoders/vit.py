@@ -90,6 +90,7 @@ class VitSize(NamedTuple):
 VIT_SIZES = {
     "vit_tiny_patch8": VitSize(8, 128, 4, 4),
     "vit_tiny_patch16": VitSize(16, 128, 4, 4),
+    "vit_tiny_patch32": VitSize(32, 128, 4, 4),
     "vit_mini_patch16": VitSize(16, 192, 4, 4),
     "vit_small_patch16": VitSize(16, 384, 12, 6),
     "vit_base_patch16": VitSize(16, 768, 12, 12),

@@ -1,6 +1,7 @@
 """The main job by its commands: train, validate, look."""
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,25 @@ def test_a_weight_of_zero_leaves_the_objective_out(scenes: Path, tmp_path: Path)
     update = logged(log, "train_inner")[0]
     assert "mlm_loss" in update
     assert not {"mim_loss", "itm_loss", "itm_acc", "mim_masked"} & set(update)
+
+
+def test_images_that_went_bad_after_preparation_are_counted_and_stood_in_for(scenes: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(scenes, damaged)
+    container = damaged / "train.images.bin"
+    with open(container, "r+b") as file:
+        file.truncate(container.stat().st_size * 3 // 4)
+        file.seek(20_000)
+        file.write(bytes(2000))
+    log = run(train_command(damaged, tmp_path / "save", "--disable-validation", updates=8, batch=32))
+    updates = logged(log, "train_inner")
+    assert len(updates) == 8
+    assert all(float(update["bsz"]) == 32 for update in updates)
+    # A quarter of the images is gone: 256 samples cannot miss them all, and none counts one that is whole.
+    assert 30 < sum(float(update["bad_images"]) for update in updates) < 150
+    assert "another stands in" in log
+    assert "train.images.bin is truncated" in log
+    assert "checksum differs" in log
 
 
 def test_missing_data_bin_says_how_to_make_one(tmp_path: Path) -> None:

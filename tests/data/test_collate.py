@@ -40,7 +40,7 @@ def test_images_and_masks_keep_their_order_and_type() -> None:
 
 def test_counts() -> None:
     samples = make_samples(tiny_config(), (4, 2, 0))
-    samples[1] = samples[1]._replace(bad_images=2, index=17)
+    samples[1] = samples[1]._replace(bad_images=2, pair=17)
     batch = collate(samples, PAD)
     assert (batch["nsentences"], batch["ntokens"], batch["bad_images"]) == (3, 4 + 2 + 0 + 6, 2)
     assert batch["id"].tolist() == [0, 17, 2]

@@ -1,0 +1,96 @@
+"""The recipes and every command of the documentation, run as they stand but for their size."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.commands import BIN, ROOT, run
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "examples").rglob("README.md"))]
+# What makes a documented command small enough for a test.
+SMALLER = {"--max-update": "2", "--batch-size": "8", "--warmup-updates": "1", "--pairs": "80", "--vocab-size": "200"}
+PATH = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+
+
+def documented_commands(document: Path) -> list[str]:
+    """The command lines of a document's bash blocks, continued lines joined, comments and make targets left out."""
+    blocks = re.findall(r"```bash\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in (line.split("  #")[0].strip() for line in lines) if line and not line.startswith("make ")]
+
+
+def smaller(line: str) -> str:
+    """The command with the numbers of SMALLER."""
+    words = shlex.split(line, posix=False)
+    for position, word in enumerate(words[:-1]):
+        words[position + 1] = SMALLER.get(word, words[position + 1])
+    return " ".join(words)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, scenes: Path) -> Path:
+    """A folder with what the documents speak of: the plugin, the examples, scenes, own pairs and a Flickr8k."""
+    for name in ("mvlm_plugin", "examples"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(scenes, tmp_path / "data-bin" / "scenes")
+    (tmp_path / "images").mkdir()
+    colours = ["red", "green", "blue", "white", "black", "orange", "purple", "yellow"]
+    names = [f"{number}.png" for number in range(24)]
+    splits = ["train"] * 14 + ["valid"] * 5 + ["test"] * 5
+    captions = [f"a {colours[i % 8]} picture number {i}" for i in range(24)]
+    for name, i in zip(names, range(24), strict=True):
+        Image.new("RGB", (40, 30), colours[i % 8]).save(tmp_path / "images" / name)
+    (tmp_path / "captions.tsv").write_text("".join(f"{n}\t{c}\n" for n, c in zip(names, captions, strict=True)))
+    (tmp_path / "splits.tsv").write_text("".join(f"{n}\t{s}\n" for n, s in zip(names, splits, strict=True)))
+    images = [
+        {"filename": n, "split": s.replace("valid", "val"), "sentences": [{"raw": c}, {"raw": f"{c} again"}]}
+        for n, s, c in zip(names, splits, captions, strict=True)
+    ]
+    (tmp_path / "flickr8k").mkdir()
+    (tmp_path / "flickr8k" / "images").symlink_to(tmp_path / "images")
+    (tmp_path / "flickr8k" / "dataset_flickr8k.json").write_text(json.dumps({"dataset": "small", "images": images}))
+    return tmp_path
+
+
+def in_folder(folder: Path, line: str) -> str:
+    """Run a shell command line there."""
+    script = f"cd {shlex.quote(str(folder))} && {line}"
+    return run(["bash", "-euo", "pipefail", "-c", script], PATH=PATH, UPDATES="2")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
+def test_every_documented_command_runs(document: Path, workplace: Path) -> None:
+    lines = documented_commands(document)
+    assert lines
+    for line in lines:
+        in_folder(workplace, smaller(line))
+
+
+def test_the_documented_commands_leave_what_they_promise(workplace: Path) -> None:
+    for line in documented_commands(ROOT / "README.md")[:4]:
+        in_folder(workplace, smaller(line))
+    assert (workplace / "checkpoints" / "checkpoint_last.pt").exists()
+    assert Image.open(workplace / "reconstructions.png").height > 600
+
+
+def test_quickstart_ends_with_a_table_and_pictures(tmp_path: Path) -> None:
+    script = ROOT / "examples" / "quickstart" / "run.sh"
+    output = run(["bash", str(script)], PATH=PATH, OUT=str(tmp_path), UPDATES="3", PAIRS="160")
+    assert "on 20 unseen pairs" in output
+    for title in ("masked words predicted right", "loss saved by the right image", "caption finds its image first"):
+        assert re.search(rf"{title}.*\d\.\d{{4}}", output)
+    assert Image.open(tmp_path / "reconstructions.png").width > 1000
+    assert list((tmp_path / "tensorboard").rglob("events.*"))
+
+
+def test_quickstart_fails_with_the_log_when_training_fails(tmp_path: Path) -> None:
+    script = ROOT / "examples" / "quickstart" / "run.sh"
+    output = run(["bash", str(script)], expect=1, PATH=PATH, OUT=str(tmp_path), UPDATES="nine", PAIRS="160")
+    assert "invalid int value" in output
+    assert "unseen pairs" not in output
