@@ -45,10 +45,9 @@ def tiny_config(**overrides: Any) -> MvlmTinyConfig:
 
 
 def make_model(cfg: MvlmConfig, seed: int = 0) -> MvlmModel:
-    """The model of a config, with weights large enough that every path matters."""
+    """The model of a config, with the initial weights of a seed."""
     torch.manual_seed(seed)
-    model = MvlmModel(cfg, make_dictionary())
-    return model
+    return MvlmModel(cfg, make_dictionary())
 
 
 def roughen(module: nn.Module, scale: float = 0.2, seed: int = 0) -> nn.Module:

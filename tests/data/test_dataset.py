@@ -120,9 +120,15 @@ def test_validation_masks_depend_on_neither_epoch_nor_seed(tiny_databin: Path) -
     assert all(equal(data[i], first[i]) and equal(other[i], first[i]) for i in range(48))
 
 
-def batches(data: JointMaskedDataset, epoch: int, workers: int) -> list[dict[str, Any]]:
+def make_task() -> JointMaskedVLTask:
+    return JointMaskedVLTask(JointMaskedVLConfig(data="", seed=1), make_dictionary(mask=False))
+
+
+def batches(
+    data: JointMaskedDataset, epoch: int, workers: int, task: JointMaskedVLTask | None = None
+) -> list[dict[str, Any]]:
     """A pass over the data as fairseq's trainer makes one."""
-    task = JointMaskedVLTask(JointMaskedVLConfig(data="", seed=1), make_dictionary(mask=False))
+    task = task or make_task()
     iterator = task.get_batch_iterator(
         data, max_sentences=10, seed=1, epoch=epoch, num_workers=workers, data_buffer_size=10
     )
@@ -145,9 +151,10 @@ def by_pair(passed: list[dict[str, Any]]) -> dict[int, list[int]]:
 def test_loaders_see_every_pair_with_the_masks_of_their_epoch(tiny_databin: Path, workers: int) -> None:
     data = open_split(tiny_databin)
     reference = open_split(tiny_databin)
+    task = make_task()
     seen = []
     for epoch in (1, 2):
-        found = by_pair(batches(data, epoch, workers))
+        found = by_pair(batches(data, epoch, workers, task))
         reference.set_epoch(epoch)
         assert found == by_pair([reference.collater([reference[index] for index in range(48)])])
         seen.append(found)
@@ -160,6 +167,12 @@ def test_loader_workers_end_with_their_pass(tiny_databin: Path) -> None:
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert multiprocessing.active_children() == []
+
+
+def test_training_batches_are_made_anew_every_epoch(tiny_databin: Path) -> None:
+    data, task = open_split(tiny_databin), make_task()
+    first, second = ({frozenset(batch["id"].tolist()) for batch in batches(data, epoch, 0, task)} for epoch in (1, 2))
+    assert not first & second
 
 
 def test_training_is_in_a_new_order_every_epoch(tiny_databin: Path) -> None:

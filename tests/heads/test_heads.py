@@ -36,6 +36,9 @@ def test_decoders_give_the_pixels_of_every_patch_without_the_global_token() -> N
     x, context, padding = torch.randn(2, 5, 8), torch.randn(2, 3, 8), torch.zeros(2, 3, dtype=torch.bool)
     for decoder in (CrossAttentionDecoder(8, 1, 2, patch_size=4), LinearDecoder(8, patch_size=4)):
         assert decoder(x, context, padding).shape == (2, 4, 48)
+    stream = roughen(CrossAttentionDecoder(8, 1, 2, patch_size=4))
+    decoded = stream.stream(x, None, stream.stream.project(context), padding)
+    torch.testing.assert_close(stream(x, context, padding), stream.pixels(decoded[:, 1:]))
     linear = LinearDecoder(8, patch_size=4)
     torch.testing.assert_close(linear(x, context, padding), linear.pixels(x[:, 1:]))
 

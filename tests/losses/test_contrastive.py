@@ -27,6 +27,17 @@ def test_values_computed_by_hand() -> None:
     assert losses.text_correct.tolist() == [False, True]
 
 
+def test_gradients_flow_into_both_sides_and_the_temperature() -> None:
+    images, texts = (F.normalize(torch.randn(5, 4), dim=1).requires_grad_() for _ in range(2))
+    temperature = torch.tensor(0.2, requires_grad=True)
+    inputs, own = (images, texts, temperature), torch.arange(5)
+    actual = torch.autograd.grad(contrastive_losses(*inputs, own).loss.sum(), inputs)
+    logits = images @ texts.T / temperature
+    loss = F.cross_entropy(logits, own, reduction="sum") + F.cross_entropy(logits.T, own, reduction="sum")
+    for value, expected in zip(actual, torch.autograd.grad(loss / 2, inputs), strict=True):
+        torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_other_captions_of_the_same_image_are_left_out() -> None:
     images, texts = (F.normalize(torch.randn(3, 4), dim=1) for _ in range(2))
     similarity = (images @ texts.T / 0.1).tolist()

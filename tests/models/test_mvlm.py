@@ -190,6 +190,38 @@ def test_a_pair_does_not_depend_on_its_batch() -> None:
     torch.testing.assert_close(one.itc.text_embeddings, both.itc.text_embeddings[:1], atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_words_are_predicted_where_they_are_masked() -> None:
+    cfg = tiny_config()
+    model = roughen(make_model(cfg), scale=0.05).eval()
+    inputs = make_batch(cfg)["net_input"]
+    logits = model(**inputs, objectives=("mlm",)).mlm
+    padding = inputs["tokens"].eq(model.padding_idx)
+    context = model.fusion.text_stream.project(model.encode_image(model.normalize(inputs["images"])))
+    fused = model.fusion.text_stream(model.encode_text(inputs["masked_tokens"]), padding, context, None)
+    expected = model.mlm_head(fused, model.text_encoder.token_embedding.weight)
+    for row, position in enumerate(inputs["mlm_positions"].tolist()):
+        caption, column = divmod(position, inputs["tokens"].size(1))
+        torch.testing.assert_close(logits[row], expected[caption, column], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mask_both", [False, True])
+@torch.no_grad()
+def test_objectives_do_not_change_one_another(mask_both: bool) -> None:
+    cfg = tiny_config(mask_both=mask_both)
+    model = roughen(make_model(cfg), scale=0.05).eval()
+    inputs = make_batch(cfg)["net_input"]
+
+    def run(*objectives: str) -> PretrainingOutput:
+        torch.manual_seed(1)  # negatives are drawn alike
+        return model(**inputs, objectives=objectives)
+
+    together = run("mlm", "mim", "itc", "itm")
+    torch.testing.assert_close(run("mlm").mlm, together.mlm, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(run("mim").mim.pixels, together.mim.pixels, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(run("itm").itm.logits, together.itm.logits, atol=1e-5, rtol=1e-5)
+
+
 def test_matching_judges_the_pairs_it_is_given() -> None:
     cfg = tiny_config()
     model = roughen(make_model(cfg), scale=0.05).eval()
