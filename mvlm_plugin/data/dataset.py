@@ -1,6 +1,7 @@
 """Image and caption pairs of a data-bin, masked: what fairseq's loaders read."""
 
 import logging
+import struct
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,17 +54,23 @@ class PairStore:
 
     def __init__(self, folder: Path, split: str) -> None:
         self.name = find_split(folder, split)
-        self.captions = MMapIndexedDataset(str(text_prefix(folder, self.name)))
         self.images = ImageIndex(images_path(folder, self.name))
         try:
+            self.captions = MMapIndexedDataset(str(text_prefix(folder, self.name)))
             self.image_of_caption = np.load(pairs_path(folder, self.name), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise DataBinError(f"{pairs_path(folder, self.name)} cannot be read: {error}") from error
-        if self.image_of_caption.shape != (len(self.captions),):
-            raise DataBinError(
-                f"split {self.name} of {folder} has {len(self.captions)} captions, but its pairs table has shape "
-                f"{self.image_of_caption.shape}; check it with mvlm-prep verify, or prepare the data again."
-            )
+        except (OSError, ValueError, AssertionError, struct.error) as error:
+            raise DataBinError(f"captions or pairs of split {self.name} of {folder} cannot be read: {error}") from error
+        images = self.image_of_caption
+        if images.shape != (len(self.captions),) or not np.issubdtype(images.dtype, np.integer):
+            problem = f"has shape {images.shape} and type {images.dtype} for {len(self.captions)} captions"
+        elif len(images) == 0 or images.min() < 0 or images.max() >= len(self.images):
+            problem = f"points outside the {len(self.images)} images, or is empty"
+        else:
+            return
+        raise DataBinError(
+            f"the pairs table of split {self.name} of {folder} {problem}; "
+            "check the folder with mvlm-prep verify, or prepare the data again."
+        )
 
     def __len__(self) -> int:
         return len(self.captions)
