@@ -12,7 +12,8 @@ from torch import Tensor
 from ..losses.contrastive import contrastive_losses
 from ..losses.masked import mim_losses, mlm_losses
 from ..losses.matching import matching_losses
-from ..models.mvlm import OBJECTIVES, ItcOutput, ItmOutput
+from ..models.mvlm import OBJECTIVES
+from ..models.outputs import ItcOutput, ItmOutput
 
 
 @dataclass

@@ -9,7 +9,8 @@ from ..losses.contrastive import contrastive_losses
 from ..losses.masked import caption_sums, mim_losses, mlm_losses
 from ..losses.matching import matching_losses, matching_rows
 from ..losses.negatives import sample_hard_negatives
-from ..models.mvlm import Features, MvlmModel
+from ..models.mvlm import MvlmModel
+from ..models.outputs import Features
 from ..modules.patches import patchify
 
 _NEGATIVES_SEED = 64

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from mvlm_plugin.models.config import ConfigError, MvlmConfig, validate
+from mvlm_plugin.models.architectures import MvlmBaseConfig
+from mvlm_plugin.models.config import ConfigError, validate
 from tests.helpers import make_model, tiny_config
 
 
@@ -27,8 +28,13 @@ def test_options_that_cannot_work_are_named(overrides: dict[str, Any], message: 
         make_model(tiny_config(**overrides))
 
 
-def test_the_defaults_are_valid() -> None:
-    validate(MvlmConfig(), 16)
+def test_the_defaults_of_base_are_the_papers_and_valid() -> None:
+    cfg = MvlmBaseConfig()
+    validate(cfg, 16)
+    masks = (cfg.image_mask_ratio, cfg.image_mask_block, cfg.text_mask_ratio, cfg.mask_both)
+    assert masks == (0.6, 32, 0.3, False)
+    assert (cfg.image_size, cfg.image_encoder, cfg.text_encoder) == (224, "vit_base_patch16", "roberta_base")
+    assert (cfg.fusion_width, cfg.fusion_layers, cfg.decoder_layers) == (768, 3, 3)
 
 
 def test_an_image_that_is_no_whole_number_of_patches_is_refused() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mvlm_plugin.models.mvlm import MvlmModel, PretrainingOutput
+from mvlm_plugin.models.mvlm import MvlmModel
+from mvlm_plugin.models.outputs import PretrainingOutput
 from tests.helpers import make_batch, make_criterion, make_model, roughen, tiny_config
 
 
