@@ -3,6 +3,9 @@
 Importing the package registers its task, architectures, criterion and components with fairseq.
 """
 
+from . import log_levels  # noqa: F401  (before fairseq is imported)
+
+# isort: split
 from . import criterions, encoders, fusion, heads, models, tasks  # noqa: F401
 from .checkpoints import allow_fairseq_checkpoints
 from .models.architectures import register_architecture

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 OUT=${OUT:-runs/quickstart}
-UPDATES=${UPDATES:-1200}
+UPDATES=${UPDATES:-1500}
 PAIRS=${PAIRS:-16000}
 mkdir -p "$OUT"
 rm -rf "$OUT/checkpoints" "$OUT/tensorboard"
