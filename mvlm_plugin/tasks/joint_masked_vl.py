@@ -14,7 +14,7 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 from torch import Tensor
 
-from ..data.databin import DataBinError, canonical_split
+from ..data.databin import DataBinError, canonical_split, read_manifest
 from ..data.dataset import JointMaskedDataset, PairOptions, PairStore
 from ..data.tokenizers import load_dictionary
 from ..distributed import rank
@@ -65,7 +65,9 @@ class JointMaskedVLTask(FairseqTask):
     @classmethod
     def setup_task(cls, cfg: JointMaskedVLConfig, **kwargs: Any) -> "JointMaskedVLTask":
         """fairseq's entry. Raises DataBinError where the data-bin is missing or damaged."""
-        return cls(cfg, load_dictionary(Path(utils.split_paths(cfg.data)[0])))
+        folder = Path(utils.split_paths(cfg.data)[0])
+        read_manifest(folder)
+        return cls(cfg, load_dictionary(folder))
 
     @property
     def source_dictionary(self) -> Dictionary:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,6 @@ def run(arguments: list[str], expect: int | None = 0, **environment: str) -> str
 
 
 def logged(output: str, tag: str) -> list[dict[str, Any]]:
-    """The JSON objects that fairseq logged under a tag such as train_inner, valid or test."""
-    marker = f"| {tag} | {{"
-    return [json.loads(line[line.index("{") :]) for line in output.splitlines() if marker in line]
+    """The JSON objects that fairseq logged under a tag such as train_inner, valid or test; hydra logs otherwise."""
+    marker = re.compile(rf"(\| {tag} \||\[{tag}\]\[INFO\] -) \{{")
+    return [json.loads(line[line.index("{") :]) for line in output.splitlines() if marker.search(line)]

@@ -18,8 +18,8 @@ SHARED = Path(os.environ.get("MVLM_SHARED_DATA", ROOT.parent / "shared" / "data"
 SIZE = 32
 
 
-def write_generated_source(folder: Path) -> Path:
-    """A captions file of 30 noisy pictures of one hue each, one to three captions a picture, not in order."""
+def write_generated_source(folder: Path) -> tuple[Path, Path]:
+    """Images folder and captions file of 30 noisy pictures, each with one to three captions, not in order."""
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     lines = []
@@ -29,25 +29,24 @@ def write_generated_source(folder: Path) -> Path:
         lines += [f"images/{number:02}.png\tpicture {number} told way {way}\n" for way in range(1 + number % 3)]
     rng.shuffle(lines)
     (folder / "captions.tsv").write_text("".join(lines))
-    return folder
+    return folder, folder / "captions.tsv"
 
 
-def write_photo_source(folder: Path) -> Path:
-    """The first 400 captions of real photos."""
+def write_photo_source(folder: Path) -> tuple[Path, Path]:
+    """Images folder and captions file of the first 400 captions of real photos."""
     photos = SHARED / "flickr8k"
     if not photos.is_dir():
         pytest.skip(f"no real photos: {photos} is absent (set MVLM_SHARED_DATA to the folder that holds flickr8k)")
     folder.mkdir()
-    (folder / "images").symlink_to(photos / "images")
     lines = (photos / "captions.tsv").read_text(encoding="utf-8").splitlines(keepends=True)[:400]
     (folder / "captions.tsv").write_text("".join(lines), encoding="utf-8")
-    return folder
+    return photos, folder / "captions.tsv"
 
 
-def expected_pairs(folder: Path) -> dict[str, list[np.ndarray]]:
+def expected_pairs(folder: Path, captions: Path) -> dict[str, list[np.ndarray]]:
     """Caption (case-folded) -> resized pixels of its picture, read from the source files alone."""
     pairs: dict[str, list[np.ndarray]] = defaultdict(list)
-    for line in (folder / "captions.tsv").read_text(encoding="utf-8").splitlines():
+    for line in captions.read_text(encoding="utf-8").splitlines():
         image, caption = line.split("\t")
         picture = Image.open(folder / image).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         pairs[" ".join(caption.lower().split())].append(np.asarray(picture))
@@ -57,10 +56,10 @@ def expected_pairs(folder: Path) -> dict[str, list[np.ndarray]]:
 @pytest.mark.parametrize("write_source", [write_generated_source, write_photo_source])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_samples_are_the_pairs_of_the_source(tmp_path: Path, workers: int, write_source: object) -> None:
-    source = write_source(tmp_path / "source")  # type: ignore[operator]
-    expected = expected_pairs(source)
+    folder, captions = write_source(tmp_path / "source")  # type: ignore[operator]
+    expected = expected_pairs(folder, captions)
     total = sum(len(pictures) for pictures in expected.values())
-    arguments = ["--captions", source / "captions.tsv", "--images", source, "--dest", tmp_path / "data-bin"]
+    arguments = ["--captions", captions, "--images", folder, "--dest", tmp_path / "data-bin"]
     run(command("mvlm-prep", "tsv", *arguments, "--container-bytes", 20_000, "--workers", 2))
     store = PairStore(tmp_path / "data-bin", "train")
     assert len(store.images.containers) > 2
