@@ -127,5 +127,5 @@ def test_a_crop_scale_out_of_range_is_refused(tiny_databin: Path, scale: float) 
 
 
 def test_a_folder_that_is_no_databin_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataBinError, match=r"dict\.txt cannot be read"):
+    with pytest.raises(DataBinError, match=r"is not a data-bin.*mvlm-prep"):
         make_task(tmp_path)
