@@ -1,0 +1,52 @@
+"""``python -m mvlm_plugin.options``: the options that the plugin adds to fairseq-train, with an architecture's defaults.
+
+``fairseq-train --help`` stops before it knows task and architecture, and shows none of them.
+"""
+
+import argparse
+import sys
+
+from fairseq.dataclass.utils import gen_parser_from_dataclass
+from fairseq.models import MODEL_DATACLASS_REGISTRY
+
+from .criterions.joint_masked_vl import JointMaskedVLCriterionConfig
+from .models.architectures import ARCHITECTURES
+from .registry import FUSIONS, IMAGE_DECODERS, IMAGE_ENCODERS, TEXT_ENCODERS
+from .tasks.joint_masked_vl import JointMaskedVLConfig
+
+
+def describe(architecture: str) -> str:
+    """Help text of task, criterion and model options, with the defaults of an architecture, and the component names."""
+    parser = argparse.ArgumentParser(
+        prog="fairseq-train",
+        usage=f"fairseq-train DATA --user-dir mvlm_plugin --task joint_masked_vl --arch {architecture} "
+        "--criterion joint_masked_vl ...",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        add_help=False,
+    )
+    groups = {
+        "--task joint_masked_vl": JointMaskedVLConfig,
+        f"--arch {architecture}": MODEL_DATACLASS_REGISTRY[architecture],
+        "--criterion joint_masked_vl": JointMaskedVLCriterionConfig,
+    }
+    for title, config in groups.items():
+        gen_parser_from_dataclass(parser.add_argument_group(title), config())
+    registries = (IMAGE_ENCODERS, TEXT_ENCODERS, FUSIONS, IMAGE_DECODERS)
+    names = "".join(f"  {registry.kind}: {', '.join(registry.names())}\n" for registry in registries)
+    return f"{parser.format_help()}\ncomponents:\n{names}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mvlm_plugin.options",
+        description="Show the options that the plugin adds to fairseq-train.",
+        epilog="example: python -m mvlm_plugin.options --arch mvlm_tiny",
+    )
+    parser.add_argument("--arch", default="mvlm_base", choices=sorted(ARCHITECTURES), help="whose defaults to show")
+    print(describe(parser.parse_args(argv).arch))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
