@@ -1,4 +1,4 @@
-"""``python -m mvlm_plugin.options``: the options that the plugin adds to fairseq-train, with an architecture's defaults.
+"""``python -m mvlm_plugin.options``: what the plugin adds to fairseq-train, with an architecture's defaults.
 
 ``fairseq-train --help`` stops before it knows task and architecture, and shows none of them.
 """
