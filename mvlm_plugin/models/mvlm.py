@@ -106,7 +106,7 @@ class MvlmModel(BaseFairseqModel):
             Tensor of shape (M, V).
         """
         fused = self.fusion.text_stream(masked_text, padding_mask, image_context, None)
-        return self.mlm_head(fused.flatten(0, 1)[positions], self.text_encoder.token_embedding.weight)
+        return self.mlm_head(fused.flatten(0, 1).index_select(0, positions), self.text_encoder.token_embedding.weight)
 
     def predict_pixels(
         self, masked_image: Tensor, text: Tensor, padding_mask: Tensor, text_context: list[KeyValue] | None = None

@@ -14,7 +14,7 @@ class KeyValue(NamedTuple):
 
     def rows(self, index: Tensor | None) -> "KeyValue":
         """Keys and values of the given batch rows; None means all rows as they are."""
-        return self if index is None else KeyValue(self.key[index], self.value[index])
+        return self if index is None else KeyValue(self.key.index_select(0, index), self.value.index_select(0, index))
 
 
 class Attention(nn.Module):
@@ -62,7 +62,7 @@ class Attention(nn.Module):
         batch, length, width = x.shape
         query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
         if rows is not None:
-            query = query[rows]
+            query = query.index_select(0, rows)
         mask = None if padding_mask is None else ~padding_mask[:, None, None, :]
         attended = F.scaled_dot_product_attention(query, context.key, context.value, attn_mask=mask)
         return self.output(attended.transpose(1, 2).reshape(-1, length, width))

@@ -91,5 +91,5 @@ class CrossBlock(EncoderBlock):
         """
         queries = self.cross_norm(x) if self.norm_first else x
         attended = self.cross_attention(queries, context, padding_mask, rows)
-        out = (x if rows is None else x[rows]) + self.dropout(attended)
+        out = (x if rows is None else x.index_select(0, rows)) + self.dropout(attended)
         return out if self.norm_first else self.cross_norm(out)
