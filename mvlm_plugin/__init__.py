@@ -8,16 +8,21 @@ from . import log_levels  # noqa: F401  (before fairseq is imported)
 # isort: split
 from . import criterions, encoders, fusion, heads, models, tasks  # noqa: F401
 from .checkpoints import allow_fairseq_checkpoints
+from .data.images import RgbImage
+from .data.transforms import Draw, register_image_operation
 from .models.architectures import register_architecture
 from .models.config import MvlmConfig
 from .registry import register_fusion, register_image_decoder, register_image_encoder, register_text_encoder
 
 __all__ = [
+    "Draw",
     "MvlmConfig",
+    "RgbImage",
     "register_architecture",
     "register_fusion",
     "register_image_decoder",
     "register_image_encoder",
+    "register_image_operation",
     "register_text_encoder",
 ]
 

@@ -10,6 +10,7 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import MODEL_DATACLASS_REGISTRY
 
 from .criterions.joint_masked_vl import JointMaskedVLCriterionConfig
+from .data.transforms.operations import usages
 from .models.architectures import ARCHITECTURES
 from .registry import FUSIONS, IMAGE_DECODERS, IMAGE_ENCODERS, TEXT_ENCODERS
 from .tasks.joint_masked_vl import JointMaskedVLConfig
@@ -33,7 +34,8 @@ def describe(architecture: str) -> str:
         gen_parser_from_dataclass(parser.add_argument_group(title), config())
     registries = (IMAGE_ENCODERS, TEXT_ENCODERS, FUSIONS, IMAGE_DECODERS)
     names = "".join(f"  {registry.kind}: {', '.join(registry.names())}\n" for registry in registries)
-    return f"{parser.format_help()}\ncomponents:\n{names}"
+    operations = "".join(f"  {usage}\n" for usage in usages())
+    return f"{parser.format_help()}\ncomponents:\n{names}\nimage operations:\n{operations}"
 
 
 def main(argv: list[str] | None = None) -> int:

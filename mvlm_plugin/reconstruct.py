@@ -15,7 +15,7 @@ from torch import Tensor
 
 import mvlm_plugin  # noqa: F401  (registers what the checkpoint names)
 
-from .data.databin import DataBinError
+from .data.databin import DataBinError, shard_folders
 from .data.tokenizers import CaptionTokenizer, load_tokenizer
 from .evaluation.pretraining import other_partners
 from .models.mvlm import MvlmModel
@@ -51,7 +51,8 @@ def load_checkpoint(path: str, data: str) -> tuple[MvlmModel, Any]:
         OSError: no such file.
         DataBinError: the data-bin is missing or damaged.
     """
-    models, _, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides={"data": data})
+    overrides = {"data": data, "dataset_weights": "", "data_fraction": 1.0}
+    models, _, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=overrides)
     return models[0].eval(), task
 
 
@@ -184,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         model, task = load_checkpoint(args.path, args.data)
         task.load_dataset(args.subset)
-        tokenizer = load_tokenizer(Path(args.data))
+        tokenizer = load_tokenizer(shard_folders(Path(args.data))[0])
     except (OSError, DataBinError) as error:
         print(f"mvlm-reconstruct: error: {error}", file=sys.stderr)
         return 2

@@ -37,8 +37,8 @@ class Registry:
         """All registered names, sorted."""
         return sorted(self._builders)
 
-    def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call the builder of that name.
+    def get(self, name: str) -> Callable[..., Any]:
+        """The builder of that name.
 
         Raises:
             ValueError: unknown name; the message lists the choices.
@@ -47,7 +47,15 @@ class Registry:
             close = difflib.get_close_matches(name, self._builders, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"unknown {self.kind} {name!r}; choices: {', '.join(self.names())}.{hint}")
-        return self._builders[name](*args, **kwargs)
+        return self._builders[name]
+
+    def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call the builder of that name.
+
+        Raises:
+            ValueError: unknown name; the message lists the choices.
+        """
+        return self.get(name)(*args, **kwargs)
 
 
 IMAGE_ENCODERS = Registry("image encoder")

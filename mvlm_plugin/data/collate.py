@@ -12,7 +12,7 @@ class Sample(NamedTuple):
 
     pair: of the caption in its split; image_id: of the image; image: (3, S, S) uint8; tokens and masked_tokens:
     (L,) int64; chosen: (L,) bool, True = predicted; blocks: (R, R) bool, True = masked; bad_images: pairs that
-    were given up in favour of this one.
+    were given up in favour of this one; source: number of its data set in a mixture.
     """
 
     pair: int
@@ -23,6 +23,7 @@ class Sample(NamedTuple):
     chosen: np.ndarray
     blocks: np.ndarray
     bad_images: int
+    source: int = 0
 
 
 def _pad(rows: list[np.ndarray], length: int, value: int) -> Tensor:

@@ -1,23 +1,44 @@
-"""Names and manifest of a data-bin: the folder that preparation writes and training reads.
+"""Names and manifest of a data-bin, format 2: the folder that preparation writes and training reads.
 
 A data-bin holds, for every split (``train``, ``valid``, ``test``, ...)::
 
-    SPLIT.text.bin, SPLIT.text.idx   fairseq mmap token file, entry c is caption c: its tokens and </s>
-    SPLIT.images.idx                 image index (see image_index.py)
-    SPLIT.images*.bin                the encoded image bytes that the index points into
-    SPLIT.pairs.npy                  int64 array, caption -> image: several captions may share one image
+    SPLIT.text.{bin,idx}     token file (token_file.py), fairseq's mmap format; entry c is caption c: tokens and </s>
+    SPLIT.pairs.npy          int64, (captions,) caption -> image, or (captions, K) where every text has K images;
+                             several captions may share an image
+    SPLIT.images.idx         image index (image_index.py): where the encoded bytes of every image lie
+    SPLIT.images*.bin        encoded images, one after the other (image store "packed" only)
+    SPLIT.hashes.npy         (images,) of type HASH
+    SPLIT.names.{bin,idx}    line file (line_file.py): name of each image in its source
+    SPLIT.fields.{bin,idx}   line file, only where the source has label fields: a JSON object for each caption
 
-and once: ``manifest.json``, ``dict.txt``, the tokenizer's own files and ``rejected.jsonl``.
+and once ``manifest.json``, ``dict.txt``, the tokenizer's own files and ``rejected.jsonl``. Keys of the manifest::
+
+    format_version           2
+    image_store              "packed": images were copied into SPLIT.images*.bin; "reference": they stay in their files
+    image_root               absolute folder of those files ("reference" only)
+    tokenizer                kind and settings
+    splits.SPLIT             images, captions, tokens, unknown_tokens, image_modes, image_bytes, images_per_text,
+                             fields: {name: {"type": "integer" | "number" | "string" | "list", "missing": count}}
+    rejected, excluded, duplicates   counts of what was left out
+    files                    {name: {"bytes", "sha256"}}
+
+A sharded data-bin is a folder of whole data-bins, ``shard0``, ``shard1``, ...; its manifest has ``format_version`` and
+``shards``, the names of those folders. Splits other than train lie in the first.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-FORMAT_VERSION = 1
+import numpy as np
+
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 DICTIONARY = "dict.txt"
 REJECTED = "rejected.jsonl"
+# content: first 128 bits of the SHA-256 of the encoded bytes as the source has them; perceptual: 64-bit hash of the
+# decoded image, near-equal for images that look alike.
+HASH = np.dtype([("content", "<u8", (2,)), ("perceptual", "<u8")])
 
 # Names under which the same split is commonly asked for, best first.
 _SPLIT_ALIASES = {"val": "valid", "validation": "valid", "dev": "valid"}
@@ -28,7 +49,7 @@ class DataBinError(RuntimeError):
 
 
 def text_prefix(folder: Path, split: str) -> Path:
-    """Prefix of the fairseq mmap token files of a split."""
+    """Prefix of the token files of a split."""
     return folder / f"{split}.text"
 
 
@@ -42,6 +63,21 @@ def pairs_path(folder: Path, split: str) -> Path:
     return folder / f"{split}.pairs.npy"
 
 
+def hashes_path(folder: Path, split: str) -> Path:
+    """The table of image hashes of a split, see HASH."""
+    return folder / f"{split}.hashes.npy"
+
+
+def names_prefix(folder: Path, split: str) -> Path:
+    """Prefix of the line files of a split's image names."""
+    return folder / f"{split}.names"
+
+
+def fields_prefix(folder: Path, split: str) -> Path:
+    """Prefix of the line files of a split's label fields."""
+    return folder / f"{split}.fields"
+
+
 def canonical_split(name: str) -> str:
     """``val``, ``validation`` and ``dev`` are stored as fairseq's ``valid``; other names stay."""
     return _SPLIT_ALIASES.get(name, name)
@@ -51,7 +87,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a data-bin.
 
     Raises:
-        DataBinError: no manifest there, it is not JSON, or it is of a newer format.
+        DataBinError: no manifest there, it is not JSON, or it is of another format.
     """
     path = folder / MANIFEST
     try:
@@ -71,13 +107,36 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def shard_folders(folder: Path) -> list[Path]:
+    """The data-bins that a folder stands for: its shards, or the folder itself.
+
+    Raises:
+        DataBinError: the folder is no data-bin, or its list of shards is damaged.
+    """
+    manifest = read_manifest(folder)
+    if "shards" not in manifest:
+        return [folder]
+    shards = manifest["shards"]
+    if not isinstance(shards, list) or not shards:
+        raise DataBinError(f"{folder / MANIFEST} is damaged: it lists no shards; prepare the data again.")
+    for name in shards:
+        if not isinstance(name, str) or name in {"", ".", ".."} or Path(name).name != name:
+            raise DataBinError(
+                f"{folder / MANIFEST} names the shard {name!r}, which is not a folder of its own folder."
+            )
+    return [folder / name for name in shards]
+
+
 def find_split(folder: Path, name: str) -> str:
     """The stored name of split ``name`` in a data-bin, aliases resolved.
 
     Raises:
         DataBinError: the data-bin has no such split; the message lists those it has.
     """
-    splits = read_manifest(folder)["splits"]
+    manifest = read_manifest(folder)
+    if "shards" in manifest:
+        raise DataBinError(f"{folder} is a sharded data-bin: name one of its shards, e.g. {shard_folders(folder)[0]}.")
+    splits = manifest["splits"]
     for candidate in (name, canonical_split(name)):
         if candidate in splits:
             return candidate

@@ -1,21 +1,21 @@
 """Image and caption pairs of a data-bin, masked: what fairseq's loaders read."""
 
 import logging
-import struct
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from fairseq.data import Dictionary, FairseqDataset, data_utils
-from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 from ..masking.image import mask_blocks
 from ..masking.text import mask_text
 from .collate import Sample, collate
-from .databin import DataBinError, find_split, images_path, pairs_path, text_prefix
-from .image_index import ImageIndex, ImageReadError
-from .images import BadImageError, decode_rgb, random_crop_box, to_pixels
+from .databin import DataBinError
+from .image_index import ImageReadError
+from .images import BadImageError
+from .store import PairStore
+from .tokenizers import CaptionTokenizer
+from .transforms import Pipeline, default_eval_transform, default_train_transform
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class PairOptions(NamedTuple):
     """How pairs become training samples.
 
     image_size in pixels; max_tokens with <s> and </s>; mask ratios as shares; mask_block in pixels;
-    min_crop_scale: smallest area of a random crop, 1 = no cropping.
+    train_transform, eval_transform: image pipelines, see data.transforms.Pipeline.
     """
 
     image_size: int
@@ -38,49 +38,8 @@ class PairOptions(NamedTuple):
     image_mask_ratio: float
     image_mask_block: int
     text_mask_ratio: float
-    min_crop_scale: float = 1.0
-
-
-class PairStore:
-    """The pairs of one split as they lie in a data-bin.
-
-    Args:
-        folder: the data-bin.
-        split: name of a split, or an alias of it.
-
-    Raises:
-        DataBinError: the split is missing or its files do not fit together.
-    """
-
-    def __init__(self, folder: Path, split: str) -> None:
-        self.name = find_split(folder, split)
-        self.images = ImageIndex(images_path(folder, self.name))
-        try:
-            self.captions = MMapIndexedDataset(str(text_prefix(folder, self.name)))
-            self.image_of_caption = np.load(pairs_path(folder, self.name), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, AssertionError, struct.error) as error:
-            raise DataBinError(f"captions or pairs of split {self.name} of {folder} cannot be read: {error}") from error
-        images = self.image_of_caption
-        if images.shape != (len(self.captions),) or not np.issubdtype(images.dtype, np.integer):
-            problem = f"has shape {images.shape} and type {images.dtype} for {len(self.captions)} captions"
-        elif len(images) == 0 or images.min() < 0 or images.max() >= len(self.images):
-            problem = f"points outside the {len(self.images)} images, or is empty"
-        else:
-            return
-        raise DataBinError(
-            f"the pairs table of split {self.name} of {folder} {problem}; "
-            "check the folder with mvlm-prep verify, or prepare the data again."
-        )
-
-    def __len__(self) -> int:
-        return len(self.captions)
-
-    def tokens(self, index: int, bos: int, limit: int) -> np.ndarray:
-        """(L,) int64: <s>, the caption, </s>; the middle cut to at most ``limit`` tokens in all."""
-        stored = self.captions[index].numpy().astype(np.int64)
-        if len(stored) + 1 > limit:
-            stored = np.concatenate([stored[: limit - 2], stored[-1:]])
-        return np.concatenate([[bos], stored])
+    train_transform: str = default_train_transform()
+    eval_transform: str = default_eval_transform()
 
 
 class JointMaskedDataset(FairseqDataset):
@@ -91,21 +50,41 @@ class JointMaskedDataset(FairseqDataset):
     Args:
         store: the pairs.
         dictionary: of the captions, with <mask> as its last symbol.
-        options: image size, masks, crops.
+        options: image size, masks, image pipelines.
         seed: of masks and crops.
         train: shuffled, cropped, new masks every epoch; otherwise in fixed groups with fixed masks.
+        captions: the captions that take part, in ascending order; None = all of them.
+        tokenizer: for image pipelines that read the caption.
+
+    Raises:
+        ValueError: an image pipeline does not work, or reads captions and no tokenizer is given.
     """
 
     # Batches, masks and workers are made anew every epoch, so that workers know the epoch.
     can_reuse_epoch_itr_across_epochs = False
 
-    def __init__(self, store: PairStore, dictionary: Dictionary, options: PairOptions, seed: int, train: bool) -> None:
+    def __init__(
+        self,
+        store: PairStore,
+        dictionary: Dictionary,
+        options: PairOptions,
+        seed: int,
+        train: bool,
+        captions: np.ndarray | None = None,
+        tokenizer: CaptionTokenizer | None = None,
+    ) -> None:
         self.store = store
+        self.captions = captions
         self.dictionary = dictionary
         self.options = options
         self.seed = seed if train else _VALIDATION_SEED
         self.train = train
         self.epoch = 1
+        transform = options.train_transform if train else options.eval_transform
+        self._transform = Pipeline(transform, options.image_size, allow_random=train)
+        if self._transform.needs_caption and tokenizer is None:
+            raise ValueError(f"image pipeline {transform!r} reads captions: give the data set a tokenizer")
+        self._tokenizer = tokenizer
 
     def set_epoch(self, epoch: int) -> None:
         """Training draws new masks every epoch; validation never does."""
@@ -113,40 +92,42 @@ class JointMaskedDataset(FairseqDataset):
             self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.store)
+        return len(self.store if self.captions is None else self.captions)
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample of pair ``index``, or of another in its place if its image is bad.
+        """Sample of pair ``index`` with the masks of this epoch; see draw()."""
+        return self.draw(index, self.epoch)
+
+    def draw(self, index: int, epoch: int) -> Sample:
+        """Sample of pair ``index`` with the masks of an epoch, or of another in its place if its image is bad.
 
         Raises:
-            DataBinError: no readable image among all that were tried.
+            DataBinError: no readable image among all that were tried, or the data-bin is damaged.
         """
         for attempt in range(_REPLACEMENTS):
-            pair = int(index)
+            place = int(index)
             if attempt:
-                pair = int(np.random.default_rng([self.seed, index, attempt]).integers(len(self)))
+                place = int(np.random.default_rng([self.seed, index, attempt]).integers(len(self)))
+            pair = place if self.captions is None else int(self.captions[place])
             try:
-                return self._sample(pair, bad_images=attempt)
+                return self._sample(pair, epoch, bad_images=attempt)
             except (ImageReadError, BadImageError) as error:
                 logger.warning("pair %d of %s left out, another stands in: %s", pair, self.store.name, error)
         raise DataBinError(
             f"no readable image among {_REPLACEMENTS} pairs of split {self.store.name}; check it with mvlm-prep verify."
         )
 
-    def _sample(self, index: int, bad_images: int) -> Sample:
+    def _sample(self, index: int, epoch: int, bad_images: int) -> Sample:
         options = self.options
-        rng = np.random.default_rng([self.seed, self.epoch, index])
-        image_id = int(self.store.image_of_caption[index])
-        image = decode_rgb(self.store.images.read(image_id))
-        cropped = self.train and options.min_crop_scale < 1.0
-        box = random_crop_box(*image.size, options.min_crop_scale, rng) if cropped else None
+        rng = np.random.default_rng([self.seed, epoch, index])
+        image_id = self.store.images_of(index)[0]
         tokens = self.store.tokens(index, self.dictionary.bos(), options.max_tokens)
+        caption = self._tokenizer.decode(tokens.tolist()) if self._tokenizer and self._transform.needs_caption else ""
+        pixels = self._transform(self.store.images.read(image_id), rng, caption)
         words = (self.dictionary.nspecial, len(self.dictionary) - 1)
         masked, chosen = mask_text(tokens, options.text_mask_ratio, len(self.dictionary) - 1, words, rng)
         blocks = mask_blocks(options.image_size, options.image_mask_block, options.image_mask_ratio, rng)
-        return Sample(
-            index, image_id, to_pixels(image, options.image_size, box), tokens, masked, chosen, blocks, bad_images
-        )
+        return Sample(index, image_id, pixels, tokens, masked, chosen, blocks, bad_images)
 
     def collater(self, samples: list[Sample]) -> dict[str, Any]:
         """Samples -> batch; see collate()."""
@@ -168,20 +149,41 @@ class JointMaskedDataset(FairseqDataset):
         """Training: batches of max_sentences pairs. Validation: groups of 64, whatever the batch size."""
         if not self.train:
             return split_into_groups(indices, GROUP_SIZE)
-        if max_tokens is None:
-            size = max_sentences or len(indices)
-            return [indices[start : start + size] for start in range(0, len(indices), size)]
-        return data_utils.batch_by_size(
-            indices, self.num_tokens, None, max_tokens, max_sentences, required_batch_size_multiple
-        )
+        return cut_into_batches(self, indices, max_tokens, max_sentences, required_batch_size_multiple)
 
     def num_tokens(self, index: int) -> int:
-        """Tokens of caption ``index``, <s> and </s> counted."""
-        return min(int(self.store.captions.sizes[index]) + 1, self.options.max_tokens)
+        """Tokens of the caption of pair ``index``, <s> and </s> counted."""
+        return int(self.num_tokens_vec(np.array([index]))[0])
+
+    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        """(n,) indices -> (n,) int64 tokens; see num_tokens()."""
+        captions = indices if self.captions is None else self.captions[indices]
+        return np.minimum(self.store.captions.sizes[captions].astype(np.int64) + 1, self.options.max_tokens)
 
     def size(self, index: int) -> int:
         """As num_tokens: what fairseq filters by."""
         return self.num_tokens(index)
+
+
+def cut_into_batches(
+    dataset: FairseqDataset,
+    indices: np.ndarray,
+    max_tokens: int | None,
+    max_sentences: int | None,
+    required_batch_size_multiple: int,
+) -> list[np.ndarray]:
+    """Training batches of max_sentences samples each, in order; fewer where they would exceed max_tokens."""
+    if max_tokens is None:
+        size = max_sentences or len(indices)
+        return [indices[start : start + size] for start in range(0, len(indices), size)]
+    return data_utils.batch_by_size(
+        indices,
+        dataset.num_tokens,
+        dataset.num_tokens_vec(indices),
+        max_tokens,
+        max_sentences,
+        required_batch_size_multiple,
+    )
 
 
 def split_into_groups(indices: np.ndarray, size: int) -> list[np.ndarray]:

@@ -1,14 +1,17 @@
 """From encoded bytes to RGB pixels: the one decoder that preparation and training share."""
 
+import functools
+import importlib
 import io
+from types import ModuleType
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Formats whose Pillow readers are plain decoders. Others (EPS, for one) start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 DEFAULT_MAX_PIXELS = 50_000_000
+_ORIENTATION = 0x0112  # EXIF tag; 1 = upright
 
 
 class BadImageError(ValueError):
@@ -51,7 +54,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         BadImageError: the mode or its EXIF data cannot be converted.
     """
     try:
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(_ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
             levels = np.asarray(image).astype(np.int64)
             image = Image.fromarray(np.clip(levels >> 8, 0, 255).astype(np.uint8))
@@ -72,25 +76,91 @@ def decode_rgb(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image
     return to_rgb(open_image(data, max_pixels))
 
 
-def random_crop_box(
-    width: int, height: int, min_scale: float, rng: np.random.Generator
-) -> tuple[float, float, float, float]:
-    """Box (left, top, right, bottom) of a random resized crop: area min_scale..1, aspect 3/4..4/3 times the image's."""
-    area = rng.uniform(min_scale, 1.0)
-    aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-    box_width = min(1.0, np.sqrt(area * aspect)) * width
-    box_height = min(1.0, np.sqrt(area / aspect)) * height
-    left = rng.uniform(0.0, width - box_width)
-    top = rng.uniform(0.0, height - box_height)
-    return left, top, left + box_width, top + box_height
+class RgbImage:
+    """An 8-bit RGB image as a Pillow image or as an array, whichever is at hand; the other is made when asked for.
 
+    Args:
+        pixels: a Pillow image of mode RGB, or a (H, W, 3) uint8 array, which may be read-only or a view.
 
-def to_pixels(image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None) -> torch.Tensor:
-    """Resize (bicubic) a box of an RGB image to size x size.
-
-    Returns:
-        Tensor of shape (3, size, size), uint8.
+    Raises:
+        ValueError: another mode, shape or type.
     """
-    resized = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    # (H, W, 3) -> (3, H, W)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+    def __init__(self, pixels: Image.Image | np.ndarray) -> None:
+        self._pillow = pixels if isinstance(pixels, Image.Image) else None
+        self._array = pixels if isinstance(pixels, np.ndarray) else None
+        if self._pillow is not None:
+            if self._pillow.mode != "RGB":
+                raise ValueError(f"an image of mode {self._pillow.mode} is not RGB")
+            self.width, self.height = self._pillow.size
+            return
+        if self._array is None:
+            raise ValueError(f"a {type(pixels).__name__} is neither a Pillow image nor an array")
+        if self._array.dtype != np.uint8 or self._array.ndim != 3 or self._array.shape[2] != 3:
+            raise ValueError(
+                f"an array of shape {self._array.shape} and type {self._array.dtype} is not (H, W, 3) uint8"
+            )
+        self.height, self.width = self._array.shape[:2]
+
+    @property
+    def pillow(self) -> Image.Image:
+        """As a Pillow image. Do not draw into it."""
+        if self._pillow is None:
+            assert self._array is not None
+            self._pillow = Image.fromarray(self._array)
+        return self._pillow
+
+    @property
+    def array(self) -> np.ndarray:
+        """As a (H, W, 3) uint8 array. Do not write into it."""
+        if self._array is None:
+            self._array = np.asarray(self._pillow)
+        return self._array
+
+    def crop(self, left: int, top: int, width: int, height: int) -> "RgbImage":
+        """A rectangle of the image, in pixels."""
+        if self._array is not None:
+            return RgbImage(self._array[top : top + height, left : left + width])
+        return RgbImage(self.pillow.crop((left, top, left + width, top + height)))
+
+
+def decode_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS, fast: bool = True) -> RgbImage:
+    """Encoded bytes to an upright RGB image, by the fastest decoder that is installed.
+
+    Both decoders take and refuse the same files and give the same pixels within one level.
+
+    Args:
+        data: encoded bytes.
+        max_pixels: larger images are refused before a pixel is decoded.
+        fast: whether JPEGs may be decoded by simplejpeg where it is installed; otherwise Pillow decodes them.
+
+    Raises:
+        BadImageError: see open_image.
+    """
+    pixels = _decode_jpeg(data, max_pixels) if fast else None
+    return RgbImage(decode_rgb(data, max_pixels) if pixels is None else pixels)
+
+
+@functools.cache
+def _simplejpeg() -> ModuleType | None:
+    try:
+        return importlib.import_module("simplejpeg")
+    except ImportError:
+        return None
+
+
+def _decode_jpeg(data: bytes, max_pixels: int) -> np.ndarray | None:
+    """(H, W, 3) uint8 of an upright RGB or grey JPEG without any fault; None for all that Pillow has to judge."""
+    decoder = _simplejpeg()
+    if decoder is None or not data.startswith(b"\xff\xd8\xff"):
+        return None
+    try:
+        image = Image.open(io.BytesIO(data), formats=("JPEG",))  # reads the header only
+        plain = image.format == "JPEG" and image.mode in {"RGB", "L"} and image.width * image.height <= max_pixels
+        if not plain or image.getexif().get(_ORIENTATION, 1) != 1:
+            return None
+        if decoder.decode_jpeg_header(data)[:2] != (image.height, image.width):
+            return None
+        return decoder.decode_jpeg(data, fastdct=False, fastupsample=False, strict=True)
+    except Exception:  # Pillow decides about damaged files, and says what is wrong
+        return None

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from mvlm_plugin.data.databin import DataBinError, find_split, read_manifest
+from mvlm_plugin.data.databin import DataBinError, find_split, read_manifest, shard_folders
+from mvlm_plugin.data.store import PairStore
+from tests.helpers import write_shards
 
 
 def test_aliases_of_a_split_are_found(tiny_databin: Path) -> None:
@@ -36,8 +38,23 @@ def test_a_damaged_manifest_is_refused(tiny_databin: Path, text: str) -> None:
         read_manifest(tiny_databin)
 
 
-@pytest.mark.parametrize("manifest", [[], 3, {}, {"format_version": 2}, {"format_version": "1"}])
+@pytest.mark.parametrize("manifest", [[], 3, {}, {"format_version": 1}, {"format_version": "2"}])
 def test_another_format_is_refused(tiny_databin: Path, manifest: object) -> None:
     (tiny_databin / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataBinError, match="this mvlm-plugin reads 1"):
+    with pytest.raises(DataBinError, match="this mvlm-plugin reads 2"):
         read_manifest(tiny_databin)
+
+
+def test_a_folder_stands_for_its_shards(tmp_path: Path, tiny_databin: Path) -> None:
+    sharded = write_shards(tmp_path / "sharded", [2, 3])
+    assert shard_folders(sharded) == [sharded / "shard0", sharded / "shard1"]
+    assert shard_folders(tiny_databin) == [tiny_databin]
+    with pytest.raises(DataBinError, match=r"is a sharded data-bin: name one of its shards, e\.g\. .*shard0"):
+        PairStore(sharded, "train")
+
+
+@pytest.mark.parametrize("shards", [[], "shard0", [".."], ["../other"], ["/shard0"], [3], [""]])
+def test_a_damaged_list_of_shards_is_refused(tmp_path: Path, shards: object) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 2, "shards": shards}))
+    with pytest.raises(DataBinError, match="shard"):
+        shard_folders(tmp_path)

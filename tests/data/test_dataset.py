@@ -9,13 +9,13 @@ import torch
 
 from mvlm_plugin.data.collate import Sample
 from mvlm_plugin.data.databin import DataBinError
-from mvlm_plugin.data.dataset import GROUP_SIZE, JointMaskedDataset, PairOptions, PairStore
+from mvlm_plugin.data.dataset import GROUP_SIZE, JointMaskedDataset, PairOptions
+from mvlm_plugin.data.store import PairStore
+from mvlm_plugin.data.transforms import default_train_transform
 from mvlm_plugin.tasks.joint_masked_vl import JointMaskedVLConfig, JointMaskedVLTask
 from tests.helpers import caption_words, colour, make_dictionary, write_databin
 
-OPTIONS = PairOptions(
-    image_size=32, max_tokens=16, image_mask_ratio=0.6, image_mask_block=16, text_mask_ratio=0.3, min_crop_scale=1.0
-)
+OPTIONS = PairOptions(image_size=32, max_tokens=16, image_mask_ratio=0.6, image_mask_block=16, text_mask_ratio=0.3)
 
 
 def open_split(folder: Path, split: str = "train", seed: int = 1, **options: Any) -> JointMaskedDataset:
@@ -50,7 +50,7 @@ def equal(first: Sample, second: Sample) -> bool:
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])
 def test_every_sample_is_the_image_and_caption_of_its_pair(tiny_databin: Path, scale: float) -> None:
-    data = open_split(tiny_databin, min_crop_scale=scale)
+    data = open_split(tiny_databin, train_transform=default_train_transform(scale))
     assert len(data) == 48
     for index in range(48):
         assert_pair(data[index], index)
@@ -83,7 +83,7 @@ def test_long_captions_lose_their_last_words_but_not_their_end(tiny_databin: Pat
 
 
 def test_equal_seed_epoch_and_index_give_equal_samples(tiny_databin: Path) -> None:
-    first, second = (open_split(tiny_databin, min_crop_scale=0.5) for _ in range(2))
+    first, second = (open_split(tiny_databin, train_transform=default_train_transform(0.5)) for _ in range(2))
     for data in (first, second):
         data.set_epoch(3)
     order = [5, 0, 47, 20]
@@ -113,7 +113,7 @@ def test_neighbours_have_different_masks(tiny_databin: Path) -> None:
 
 
 def test_validation_masks_depend_on_neither_epoch_nor_seed(tiny_databin: Path) -> None:
-    data = open_split(tiny_databin, "valid", min_crop_scale=0.3)
+    data = open_split(tiny_databin, "valid", train_transform=default_train_transform(0.3))
     first = [data[index] for index in range(48)]
     data.set_epoch(2)
     other = open_split(tiny_databin, "valid", seed=7)
@@ -217,7 +217,7 @@ def damage(folder: Path, images: list[int], split: str = "train") -> None:
     index = PairStore(folder, split).images
     for image in images:
         record = index.record(image)
-        with open(folder / index.containers[record.container], "r+b") as file:
+        with open(index.container_path(record.container), "r+b") as file:
             file.seek(record.offset)
             file.write(b"spam")
 
@@ -251,19 +251,3 @@ def test_without_any_good_image_training_stops(tiny_databin: Path) -> None:
     damage(tiny_databin, list(range(24)))
     with pytest.raises(DataBinError, match=r"no readable image among 20 pairs of split train"):
         open_split(tiny_databin)[3]
-
-
-def test_a_pairs_table_of_another_length_is_refused(tiny_databin: Path) -> None:
-    np.save(tiny_databin / "train.pairs.npy", np.arange(47))
-    with pytest.raises(DataBinError, match=r"has shape \(47,\) and type int64 for 48 captions"):
-        open_split(tiny_databin)
-
-
-def test_a_damaged_pairs_table_is_refused(tiny_databin: Path) -> None:
-    np.save(tiny_databin / "train.pairs.npy", np.array([{}] * 48), allow_pickle=True)
-    with pytest.raises(DataBinError, match=r"captions or pairs of split train .* cannot be read"):
-        open_split(tiny_databin)
-
-
-def test_an_alias_opens_its_split(tiny_databin: Path) -> None:
-    assert PairStore(tiny_databin, "val").name == "valid"

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from mvlm_plugin.data.images import BadImageError, decode_rgb, open_image, random_crop_box, to_pixels
+from mvlm_plugin.data.images import BadImageError, RgbImage, decode_rgb, open_image
 from tests.helpers import png
 
 
@@ -135,40 +134,31 @@ def test_images_above_the_limit_are_refused_before_they_are_decoded() -> None:
         open_image(data[:60], max_pixels=599)  # cut short: decoding it would fail in another way
 
 
-@pytest.mark.parametrize("size", [(640, 480), (1, 1), (3, 1000)])
-@pytest.mark.parametrize("scale", [0.05, 0.5, 1.0])
-def test_crops_lie_within_the_image_and_pillow_takes_them(size: tuple[int, int], scale: float) -> None:
-    width, height = size
-    image = Image.new("RGB", size)
-    for seed in range(100):
-        left, top, right, bottom = box = random_crop_box(width, height, scale, np.random.default_rng(seed))
-        assert 0 <= left < right <= width
-        assert 0 <= top < bottom <= height
-        # Area from scale to 1, and what cutting a long side off at the image's edge takes away.
-        share = (right - left) * (bottom - top) / (width * height)
-        assert scale * 3 / 4 <= share <= 1 + 1e-9
-        aspect = ((right - left) / width) / ((bottom - top) / height)
-        assert 3 / 4 - 1e-9 <= aspect <= 4 / 3 + 1e-9
-        if seed < 5:
-            assert to_pixels(image, 8, box).shape == (3, 8, 8)
+PIXELS = np.random.default_rng(3).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
 
-def test_crops_vary_in_place_and_size() -> None:
-    rng = np.random.default_rng(0)
-    boxes = np.array([random_crop_box(100, 100, 0.3, rng) for _ in range(300)])
-    assert boxes[:, :2].min(axis=0) == pytest.approx(0, abs=5)
-    assert boxes[:, 2:].max(axis=0) == pytest.approx(100, abs=5)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / 1e4
-    assert areas.min() < 0.35
-    assert areas.max() > 0.9
+@pytest.mark.parametrize("image", [RgbImage(PIXELS), RgbImage(Image.fromarray(PIXELS))], ids=["array", "Pillow"])
+def test_an_image_is_an_array_and_a_pillow_image(image: RgbImage) -> None:
+    assert (image.width, image.height) == (9, 6)
+    part = image.crop(2, 1, 5, 3)
+    assert (part.width, part.height) == (5, 3)
+    for _ in range(2):
+        assert np.array_equal(image.array, PIXELS)
+        assert np.array_equal(np.asarray(image.pillow), PIXELS)
+        assert np.array_equal(part.array, PIXELS[1:4, 2:7])
+        assert np.array_equal(np.asarray(part.pillow), PIXELS[1:4, 2:7])
 
 
-def test_pixels_are_channel_row_column() -> None:
-    image = Image.new("RGB", (8, 8), (10, 20, 30))
-    image.paste((40, 50, 60), (4, 0, 8, 8))  # right half
-    pixels = to_pixels(image, 8)
-    assert pixels.dtype == torch.uint8
-    assert pixels.shape == (3, 8, 8)
-    assert pixels[:, 7, 0].tolist() == [10, 20, 30]
-    assert pixels[:, 0, 7].tolist() == [40, 50, 60]
-    assert to_pixels(image, 4, box=(4, 0, 8, 4)).flatten(1).unique(dim=1).flatten().tolist() == [40, 50, 60]
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (Image.new("L", (4, 4)), "mode L is not RGB"),
+        (PIXELS.astype(np.float32), r"shape \(6, 9, 3\) and type float32 is not"),
+        (PIXELS[..., :2], r"shape \(6, 9, 2\)"),
+        (PIXELS[0], r"shape \(9, 3\)"),
+        (b"spam", "bytes is neither"),
+    ],
+)
+def test_other_pixels_are_refused(pixels: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RgbImage(pixels)

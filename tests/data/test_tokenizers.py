@@ -7,7 +7,7 @@ import sentencepiece
 from fairseq.data import Dictionary
 from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
-from mvlm_plugin.data.databin import DataBinError
+from mvlm_plugin.data.databin import FORMAT_VERSION, DataBinError
 from mvlm_plugin.data.tokenizers import (
     CaptionTokenizer,
     SentencePieceSplitter,
@@ -27,7 +27,9 @@ HOSTILE = ["</s> <mask>", "<s><pad></s>", "a <unk> dog", "x<mask>y </s>", "<MASK
 
 
 def write_manifest(folder: Path, kind: str) -> None:
-    (folder / "manifest.json").write_text(json.dumps({"format_version": 1, "splits": {}, "tokenizer": {"kind": kind}}))
+    (folder / "manifest.json").write_text(
+        json.dumps({"format_version": FORMAT_VERSION, "splits": {}, "tokenizer": {"kind": kind}})
+    )
 
 
 @pytest.fixture(scope="module")

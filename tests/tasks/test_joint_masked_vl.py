@@ -1,7 +1,9 @@
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fairseq import metrics
@@ -9,9 +11,10 @@ from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 
 from mvlm_plugin.data.databin import DataBinError
+from mvlm_plugin.data.transforms import default_train_transform
 from mvlm_plugin.evaluation.pair_table import FIGURES
 from mvlm_plugin.tasks.joint_masked_vl import JointMaskedVLConfig, JointMaskedVLTask
-from tests.helpers import make_criterion, tiny_config, write_databin
+from tests.helpers import colour, make_criterion, tiny_config, write_databin, write_shards
 
 WEIGHTS = {"mlm": 1.0, "mim": 2.0, "itc": 0.5, "itm": 1.0}
 
@@ -84,7 +87,7 @@ def test_the_data_take_sizes_and_masks_from_the_model(tiny_databin: Path) -> Non
     assert sample.blocks.sum() == 4
     assert len(sample.tokens) == 4
     assert sample.chosen.sum() == 1
-    assert task.dataset("train").options.min_crop_scale == 0.5
+    assert task.dataset("train").options.train_transform == default_train_transform(0.5)
 
 
 def test_the_mask_is_the_last_symbol(tiny_databin: Path) -> None:
@@ -118,6 +121,120 @@ def test_another_dictionary_is_refused(tiny_databin: Path, tmp_path: Path) -> No
     task.load_dataset("train", epoch=1)
     with pytest.raises(DataBinError, match="has another dictionary than the one this run started with"):
         task.load_dataset("train", epoch=2)
+
+
+def test_shards_take_turns_like_databins(tiny_databin: Path, tmp_path: Path) -> None:
+    sharded = write_shards(tmp_path / "sharded", [9, 6])
+    task = make_task(sharded)
+    build(task)
+    assert task.has_sharded_data("train")
+    sizes = []
+    for epoch in (1, 2, 3):
+        task.load_dataset("train", epoch=epoch)
+        task.load_dataset("valid", epoch=epoch)
+        sizes.append((len(task.dataset("train")), len(task.dataset("valid"))))
+    assert sizes == [(18, 18), (12, 18), (18, 18)]
+    both = make_task(tiny_databin, sharded)
+    build(both)
+    both.load_dataset("train", epoch=3)
+    assert len(both.dataset("train")) == 12
+    assert not make_task(tiny_databin).has_sharded_data("train")
+
+
+def train_batches(task: JointMaskedVLTask, epoch: int = 1, workers: int = 0) -> list[dict[str, Any]]:
+    iterator = task.get_batch_iterator(task.dataset("train"), max_sentences=16, epoch=epoch, num_workers=workers)
+    return list(iterator.next_epoch_itr(shuffle=True))
+
+
+def test_weights_mix_databins_within_an_epoch(tiny_databin: Path, tmp_path: Path) -> None:
+    sharded = write_shards(tmp_path / "sharded", [3, 6])
+    task = make_task(tiny_databin, sharded, dataset_weights="2,1")
+    build(task)
+    task.load_dataset("train")
+    task.load_dataset("valid")
+    assert not task.has_sharded_data("train")
+    assert len(task.dataset("train")) == 48 + 6 + 12
+    assert len(task.dataset("valid")) == 48
+    for epoch in (1, 2):
+        batches = train_batches(task, epoch, workers=2 * (epoch - 1))
+        counts = {name: sum(b["source_pairs"][name] for b in batches) for name in ("databin", "sharded")}
+        assert counts == {"databin": 44, "sharded": 22}
+    # The shards of one data-bin share its weight as they share its pairs.
+    assert task.dataset("train").draws == [44, 7, 15]
+
+
+def test_pairs_of_each_source_are_logged(tiny_databin: Path, tmp_path: Path) -> None:
+    other = write_databin(tmp_path / "other", images=6)
+    task = make_task(tiny_databin, other, dataset_weights="1,1")
+    model = build(task)
+    task.load_dataset("train")
+    criterion, logs = make_criterion(), []
+    optimizer = SimpleNamespace(backward=lambda loss: loss.backward())
+    for sample in train_batches(task):
+        logs.append(task.train_step(sample, model, criterion, optimizer, 0)[2])
+    with metrics.aggregate(new_root=True) as aggregated:
+        task.reduce_metrics(logs, criterion)
+    values = aggregated.get_smoothed_values()
+    assert (values["pairs_databin"], values["pairs_other"]) == (30, 30)
+
+
+def test_a_wrong_number_of_weights_is_refused(tiny_databin: Path) -> None:
+    task = make_task(tiny_databin, dataset_weights="1,1")
+    build(task)
+    task.load_dataset("valid")  # a checkpoint of a mixture can be validated on one data-bin
+    with pytest.raises(ValueError, match="--dataset-weights 1,1 are 2 for 1 data-bins"):
+        task.load_dataset("train")
+
+
+def test_a_fraction_of_the_images_with_all_their_captions(tiny_databin: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    task = make_task(tiny_databin, data_fraction=0.25)
+    build(task)
+    task.load_dataset("train")
+    task.load_dataset("valid")
+    data = task.dataset("train")
+    samples = [data[index] for index in range(len(data))]
+    images = {sample.image_id for sample in samples}
+    assert len(images) == 6
+    assert len(samples) == len({sample.pair for sample in samples}) == sum(1 + image % 3 for image in images)
+    assert all(sample.image[:, 0, 0].tolist() == list(colour(sample.image_id)) for sample in samples)
+    assert f"train: {len(samples)} captions of 6 images" in caplog.text
+    assert len(task.dataset("valid")) == 48
+    assert data.num_tokens_vec(np.arange(len(data))).tolist() == [len(sample.tokens) for sample in samples]
+    assert sum(batch["nsentences"] for batch in train_batches(task)) == len(samples)
+
+
+def test_bad_images_are_replaced_from_the_fraction(tiny_databin: Path) -> None:
+    task = make_task(tiny_databin, data_fraction=0.25)
+    build(task)
+    task.load_dataset("train")
+    data = task.dataset("train")
+    pairs = [data[index].pair for index in range(len(data))]
+    images = sorted({data[index].image_id for index in range(len(data))})
+    record = data.store.images.record(images[0])
+    with open(data.store.images.container_path(record.container), "r+b") as file:
+        file.seek(record.offset)
+        file.write(b"spam")
+    samples = [data[index] for index in range(len(data))]
+    assert sum(sample.bad_images > 0 for sample in samples) == 1 + images[0] % 3
+    assert {sample.pair for sample in samples} < set(pairs)
+
+
+def test_a_mixture_takes_a_fraction_of_each(tiny_databin: Path, tmp_path: Path) -> None:
+    other = write_databin(tmp_path / "other", images=6)
+    task = make_task(tiny_databin, other, dataset_weights="1,1", data_fraction=0.5)
+    build(task)
+    task.load_dataset("train")
+    samples = [task.dataset("train")[index] for index in range(len(task.dataset("train")))]
+    images = {sample.image_id for sample in samples}
+    assert len([image for image in images if image < 24]) <= 12
+    assert len([image for image in images if image >= 24]) == 3
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5])
+def test_a_fraction_out_of_range_is_refused(tiny_databin: Path, fraction: float) -> None:
+    with pytest.raises(ValueError, match="--data-fraction"):
+        make_task(tiny_databin, data_fraction=fraction)
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.5, 1.5])
