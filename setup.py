@@ -19,12 +19,24 @@ setup(
         "omegaconf>=2.3",
         "sentencepiece>=0.2",
         "Pillow>=10.1",
-        "numpy>=1.26",
+        "numpy>=2.0",
         "tensorboard>=2.15",
         "tqdm>=4.66",
+        "fsspec>=2024.2",  # sources in object stores
+        "ijson>=3.3",  # JSON files larger than memory
     ],
     extras_require={
-        "test": ["pytest>=8", "transformers>=4.45"],
+        "parquet": ["pyarrow>=15"],
+        "ray": ["ray>=2.30"],
+        "fast-jpeg": ["simplejpeg>=1.7"],
+        "plots": ["matplotlib>=3.8"],
+        "test": [
+            "pytest>=8",
+            "transformers>=4.45",
+            "ImageHash>=4.3",
+            "mvlm-plugin[parquet,ray,fast-jpeg,plots]",
+        ],
+        "benchmark": ["webdataset>=0.2.90"],
         "lint": ["ruff>=0.6", "mypy>=1.10"],
     },
     entry_points={

@@ -1,13 +1,26 @@
 """Caption text as it is stored: one line of clean Unicode."""
 
 import unicodedata
-
-from .records import Caption, RejectionLog, SourceImage
+from typing import NamedTuple
 
 # Control characters and unpaired surrogates; the latter cannot even be written as UTF-8.
 _REMOVED_CATEGORIES = {"Cc", "Cs"}
 # Nothing of these can be seen: format characters, unassigned ones, separators.
 _INVISIBLE = ("C", "Z")
+
+
+class Rejection(NamedTuple):
+    """Why a caption cannot be used: a short category for counting and the full reason."""
+
+    category: str
+    reason: str
+
+
+class CaptionLimits(NamedTuple):
+    """Which captions are kept: at least so many words, at most so many characters."""
+
+    min_words: int
+    max_chars: int
 
 
 def clean_caption(text: str) -> str:
@@ -26,14 +39,15 @@ def clean_caption(text: str) -> str:
     return ""
 
 
-def clean_record(record: SourceImage, log: RejectionLog) -> SourceImage:
-    """The image with clean captions, without the empty ones; those are logged. It may have none left."""
-    captions: list[Caption] = []
-    for caption in record.captions:
-        text = clean_caption(caption.text)
-        if text:
-            captions.append(caption._replace(text=text))
-        else:
-            reason = "the caption has no visible character"
-            log.add("empty caption", reason, caption.source, caption.position, record.image, caption.text)
-    return record._replace(captions=captions)
+def accept_caption(text: str, limits: CaptionLimits) -> str | Rejection:
+    """The cleaned caption, or why it is dropped."""
+    # Normalising is quadratic in the worst case: what is far too long is not even looked at.
+    clean = clean_caption(text) if len(text) <= 4 * limits.max_chars else text
+    if not clean:
+        return Rejection("empty caption", "the caption has no visible character")
+    if len(clean) > limits.max_chars:
+        return Rejection("long caption", f"{len(clean)} characters are more than the limit of {limits.max_chars}")
+    words = clean.count(" ") + 1
+    if words < limits.min_words:
+        return Rejection("short caption", f"{words} words are fewer than the limit of {limits.min_words}")
+    return clean

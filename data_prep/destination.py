@@ -1,44 +1,34 @@
 """The folder that preparation writes: built beside its place, moved there complete or not at all."""
 
-import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mvlm_plugin.data.databin import MANIFEST, DataBinError, read_manifest
 
+from .files import sha256_of
 from .parallel import progress_bar
 from .records import PrepError
 
-_BLOCK = 1 << 20
 
+def hash_files(folder: Path, known: dict[str, str], names: list[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of files of a folder; each is flushed to disk.
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file.
-
-    Raises:
-        OSError: it cannot be read.
+    Args:
+        folder: of the files.
+        known: hashes of files that need not be read again.
+        names: paths within the folder; None takes all its files.
     """
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file of a folder; each is flushed to disk."""
     files = {}
-    paths = sorted(folder.iterdir())
-    with progress_bar(len(paths), "hash", "file") as bar:
-        for path in paths:
+    names = names or sorted(path.name for path in folder.iterdir() if path.is_file())
+    with progress_bar(len(names), "hash", "file") as bar:
+        for name in names:
+            path = folder / name
             _sync(path)
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            files[name] = {"bytes": path.stat().st_size, "sha256": known.get(name) or sha256_of(str(path))}
             bar.update()
     return files
 
@@ -92,18 +82,13 @@ def _size(path: Path) -> int:
         return -1
 
 
-@contextmanager
-def partial_folder(dest: Path) -> Iterator[Path]:
-    """A new hidden folder beside dest; it is removed on leaving, unless it was published."""
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{dest.name}.partial-", dir=dest.parent))
-    mask = os.umask(0)
-    os.umask(mask)
-    partial.chmod(0o777 & ~mask)
+def publish_folder(partial: Path, folder: Path) -> None:
+    """Move a complete folder to its place, unless another process has put the same there meanwhile."""
     try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.rename(partial, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
 
 
 def publish(partial: Path, dest: Path, overwrite: bool) -> None:

@@ -1,30 +1,41 @@
-"""Finds a source's images inside their folder and loads them, whatever lies there."""
+"""Finds a source's images inside their folder, and reads them, whatever lies there."""
 
-import hashlib
 import os
 import stat
-import warnings
-import zlib
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import PurePosixPath
+from typing import NamedTuple, Protocol
 
-from mvlm_plugin.data.image_index import MAX_IMAGE_BYTES
-from mvlm_plugin.data.images import BadImageError, open_image, to_rgb
+from .files import file_state, is_remote, open_binary
+from .records import BadImage, PrepError
 
-from .records import BadImage, LoadedImage, PrepError
-
-_MISSING = "missing image"
+# Encoded bytes of one image; what claims to be more is no photo.
+MAX_ENCODED_BYTES = 2**28
+_MISSING = BadImage("missing image", "there is no such file in the images folder")
 _OUTSIDE = "outside images folder"
 _UNREADABLE = "unreadable image"
 
 
 class ImageFile(NamedTuple):
-    """A regular file inside the images folder; size in bytes, mtime in nanoseconds."""
+    """An image of a source: path or URL, size in bytes, and modification time in nanoseconds (-1 and 0: not known)."""
 
     path: str
     size: int
-    mtime: int
+    mtime_ns: int
+
+
+class ImagePlace(Protocol):
+    """Where a source's images lie."""
+
+    root: str
+
+    def find(self, image: str) -> ImageFile | BadImage:
+        """The file of an image; it is never outside the place."""
+
+
+def _leads_outside(path: PurePosixPath) -> BadImage | None:
+    if path.is_absolute() or ".." in path.parts:
+        return BadImage(_OUTSIDE, "the path is absolute or has '..': it may lead outside the images folder")
+    return None
 
 
 class ImageFolder:
@@ -37,69 +48,76 @@ class ImageFolder:
         PrepError: it is not a folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
+    def __init__(self, folder: str) -> None:
+        if not os.path.isdir(folder):
             raise PrepError(f"{folder} is not a folder; give --images the folder that holds the images")
         self._name = os.path.basename(os.path.abspath(folder))
-        self._root = os.path.realpath(folder)
+        self.root = os.path.realpath(folder)
 
     def find(self, image: str) -> ImageFile | BadImage:
         """The file of an image, symbolic links followed; it is never outside the folder."""
         path = PurePosixPath(image)
-        if path.is_absolute() or ".." in path.parts:
-            return BadImage(_OUTSIDE, "the path is absolute or has '..': it may lead outside the images folder")
+        outside = _leads_outside(path)
+        if outside is not None:
+            return outside
         try:
             real = os.path.realpath(self._candidate(path), strict=True)
-            if os.path.commonpath([real, self._root]) != self._root:
+            if os.path.commonpath([real, self.root]) != self.root:
                 return BadImage(_OUTSIDE, "a symbolic link leads outside the images folder")
             status = os.stat(real)
         except (FileNotFoundError, NotADirectoryError):
-            return BadImage(_MISSING, "there is no such file in the images folder")
+            return _MISSING
         except OSError as error:
             return BadImage(_UNREADABLE, f"cannot be read: {error.strerror}")
         except ValueError as error:
-            return BadImage(_MISSING, f"not a possible file name: {error}")
+            return BadImage(_MISSING.category, f"not a possible file name: {error}")
         if not stat.S_ISREG(status.st_mode):
             return BadImage("not a regular file", "it is a folder, a pipe or a device")
-        if status.st_size > MAX_IMAGE_BYTES:
-            return BadImage("bad image", f"{status.st_size} bytes are more than an image may have")
+        if status.st_size > MAX_ENCODED_BYTES:
+            return too_many_bytes(status.st_size)
         return ImageFile(real, status.st_size, status.st_mtime_ns)
 
     def _candidate(self, path: PurePosixPath) -> str:
-        direct = os.path.join(self._root, path)
+        direct = os.path.join(self.root, path)
         if len(path.parts) > 1 and path.parts[0] == self._name and not os.path.lexists(direct):
-            return os.path.join(self._root, *path.parts[1:])
+            return os.path.join(self.root, *path.parts[1:])
         return direct
 
 
-def files_digest(images: Iterable[str], found: Iterable[ImageFile | BadImage]) -> str:
-    """SHA-256 over name, size and modification time of every image: differs when a file was changed."""
-    digest = hashlib.sha256()
-    for image, file in zip(images, found, strict=True):
-        state = file.reason if isinstance(file, BadImage) else f"{file.size} {file.mtime}"
-        digest.update(f"{image}\0{state}\n".encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+class RemoteFolder:
+    """A folder of an object store; whether an image is there shows when it is read."""
+
+    def __init__(self, url: str) -> None:
+        self.root = url.rstrip("/")
+
+    def find(self, image: str) -> ImageFile | BadImage:
+        """The URL of an image."""
+        path = PurePosixPath(image)
+        return _leads_outside(path) or ImageFile(f"{self.root}/{path}", -1, 0)
 
 
-def inspect_image(data: bytes, max_pixels: int) -> LoadedImage | BadImage:
-    """Decode an image completely to learn its upright size and colour mode; the pixels are dropped."""
+def image_place(images: str) -> ImagePlace:
+    """The folder or URL of ``--images``. Raises PrepError where it is no folder."""
+    return RemoteFolder(images) if is_remote(images) else ImageFolder(images)
+
+
+def too_many_bytes(size: int) -> BadImage:
+    """Rejection of an image whose encoded bytes are too many."""
+    return BadImage("bad image", f"{size} bytes are more than the {MAX_ENCODED_BYTES} that an image may have")
+
+
+def read_image_file(path: str) -> bytes | BadImage:
+    """The bytes of a local image file or an URL."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = open_image(data, max_pixels)
-            mode = image.mode
-            width, height = to_rgb(image).size
-    except BadImageError as error:
-        return BadImage("bad image", str(error))
-    return LoadedImage(data, width, height, mode, zlib.crc32(data))
-
-
-def load_image_file(file: ImageFile, max_pixels: int) -> LoadedImage | BadImage:
-    """Read and decode one image file."""
-    try:
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK)
+        if is_remote(path):
+            if file_state(path).size > MAX_ENCODED_BYTES:
+                return too_many_bytes(file_state(path).size)
+            with open_binary(path) as stream:
+                return stream.read(MAX_ENCODED_BYTES)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with open(descriptor, "rb") as stream:
-            data = stream.read()
-    except OSError as error:
-        return BadImage(_UNREADABLE, f"cannot be read: {error.strerror}")
-    return inspect_image(data, max_pixels)
+            return stream.read(MAX_ENCODED_BYTES)
+    except FileNotFoundError:
+        return _MISSING
+    except (OSError, PrepError) as error:
+        return BadImage(_UNREADABLE, f"cannot be read: {getattr(error, 'strerror', None) or error}")

@@ -1,16 +1,21 @@
 """Options that every source has in common, and how their values are read."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from mvlm_plugin.data.images import DEFAULT_MAX_PIXELS
 
+from .captions import CaptionLimits
+from .distribution import DISTRIBUTORS
+from .exclusion import add_exclusion_options
+from .image_check import DEFAULT_QUALITY, ImageSettings
 from .parallel import available_cores
-from .prepare import Options
+from .prepare import PART_IMAGES, Options
 from .records import PrepError
 from .tokenizer_training import DEFAULT_VOCAB_SIZE, CopiedTokenizer, GivenGpt2, TokenizerSource, TrainedSentencePiece
 
-DEFAULT_CONTAINER_BYTES = 4 * 2**30
+DEFAULT_MAX_CHARS = 10_000
 # Pillow itself refuses images that are larger.
 _PILLOW_MAX_PIXELS = 178_956_970
 
@@ -46,6 +51,18 @@ def image_side(text: str) -> int:
     return _whole_number(text, 32, 1024)
 
 
+def _quality(text: str) -> int:
+    return _whole_number(text, 1, 100)
+
+
+def shard_range(text: str) -> tuple[int, int]:
+    """First shard and the one after the last, written A:B."""
+    first, _, end = text.partition(":")
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form A:B with A below B")
+    return int(first), int(end)
+
+
 def _max_pixels(text: str) -> int:
     return _whole_number(text, 1, _PILLOW_MAX_PIXELS)
 
@@ -58,19 +75,88 @@ def add_workers_option(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of writing and of the tokenizer."""
+def add_write_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of writing and of the tokenizer, which also generated data have."""
     parser.add_argument("--dest", type=Path, required=True, metavar="DIR", help="data-bin folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace a data-bin that --dest already holds")
+    parser.add_argument(
+        "--overwrite", action="store_true",
+        help="replace a data-bin that --dest already holds, and unfinished work of other options",
+    )  # fmt: skip
     add_workers_option(parser)
     parser.add_argument(
         "--max-pixels", type=_max_pixels, default=DEFAULT_MAX_PIXELS, metavar="N",
         help=f"reject images of more than N pixels (default: {DEFAULT_MAX_PIXELS})",
     )  # fmt: skip
-    parser.add_argument(
-        "--container-bytes", type=positive, default=DEFAULT_CONTAINER_BYTES, metavar="N",
-        help=f"begin a new image container at N bytes (default: {DEFAULT_CONTAINER_BYTES}, 4 GiB)",
+    _add_tokenizer_options(parser)
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every source of images and captions has."""
+    add_write_options(parser)
+    _add_image_options(parser)
+    _add_caption_options(parser)
+    group = parser.add_argument_group("evaluation sets kept out of training")
+    add_exclusion_options(group)
+    _add_scale_options(parser)
+
+
+def _add_image_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--image-store", choices=("packed", "reference"), default="packed",
+        help="packed: copy the encoded images into the data-bin (default); reference: point into the files or "
+        "uncompressed tars that are there, which must then stay as they are",
     )  # fmt: skip
+    group.add_argument(
+        "--max-side", type=positive, metavar="PIXELS",
+        help="make images whose longer side is larger smaller, and store them as JPEG",
+    )  # fmt: skip
+    group.add_argument(
+        "--quality", type=_quality, metavar="Q",
+        help=f"store every image as JPEG of this quality, 1 to 100 (with --max-side alone: {DEFAULT_QUALITY}, and only "
+        "those that are made smaller)",
+    )  # fmt: skip
+    group.add_argument(
+        "--duplicates", choices=("keep", "merge", "drop"), default="keep",
+        help="images with the same bytes, which are counted in any case. keep: store all (default); merge: within a "
+        "split, store one and give it the captions of all; drop: keep the first, of a held-out split before train",
+    )  # fmt: skip
+
+
+def _add_caption_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("captions")
+    group.add_argument(
+        "--min-words", type=positive, default=1, metavar="N", help="reject captions of fewer words (default: 1)"
+    )
+    group.add_argument(
+        "--max-chars", type=positive, default=DEFAULT_MAX_CHARS, metavar="N",
+        help=f"reject captions of more characters (default: {DEFAULT_MAX_CHARS})",
+    )  # fmt: skip
+
+
+def _add_scale_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("scale")
+    group.add_argument(
+        "--shards", type=positive, default=1, metavar="N",
+        help="divide the train split into N data-bins DEST/shard0 ... for fairseq-train DEST/shard0:DEST/shard1:..., "
+        "an epoch each; held-out splits go to shard0 (default: one data-bin)",
+    )  # fmt: skip
+    group.add_argument(
+        "--shard-range", type=shard_range, metavar="A:B",
+        help="make only shards A to B - 1, as one job of an array does; when all jobs are done: mvlm-prep merge DEST",
+    )  # fmt: skip
+    group.add_argument(
+        "--distributor", choices=DISTRIBUTORS, default="local",
+        help="local: processes of this machine (default); ray: a Ray cluster that sees the same files (extra: ray)",
+    )  # fmt: skip
+    group.add_argument(
+        "--part-images", type=positive, metavar="N",
+        help="images of a unit of work, after which a killed run goes on; each has an image container of its own "
+        f"(default: {PART_IMAGES}, more beyond a million images; archives are a unit each)",
+    )  # fmt: skip
+
+
+def _add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("tokenizer")
     group.add_argument(
         "--tokenizer", choices=("sentencepiece", "gpt2-bpe"),
@@ -114,8 +200,8 @@ def tokenizer_of(args: argparse.Namespace) -> TokenizerSource:
     return TrainedSentencePiece(args.vocab_size or DEFAULT_VOCAB_SIZE)
 
 
-def options_of(args: argparse.Namespace) -> Options:
-    """The common options of a parsed command line.
+def write_options_of(args: argparse.Namespace) -> Options:
+    """The options of add_write_options() on a parsed command line.
 
     Raises:
         PrepError: tokenizer options are missing or exclude each other.
@@ -124,7 +210,32 @@ def options_of(args: argparse.Namespace) -> Options:
         dest=Path(args.dest).resolve(),
         workers=args.workers,
         overwrite=args.overwrite,
-        max_pixels=args.max_pixels,
-        container_bytes=args.container_bytes,
+        images=ImageSettings(args.max_pixels),
+        captions=CaptionLimits(1, DEFAULT_MAX_CHARS),
         tokenizer=tokenizer_of(args),
+    )
+
+
+def source_options_of(args: argparse.Namespace) -> Options:
+    """The options of add_source_options() on a parsed command line.
+
+    Raises:
+        PrepError: options are missing or exclude each other.
+    """
+    if args.image_store == "reference" and (args.max_side or args.quality):
+        raise PrepError("--max-side and --quality need --image-store packed: reference leaves images as they are")
+    if args.shard_range is not None and args.shard_range[1] > args.shards:
+        raise PrepError(f"--shard-range ends at {args.shard_range[1]}, beyond --shards {args.shards}")
+    return replace(
+        write_options_of(args),
+        images=ImageSettings(args.max_pixels, args.max_side, args.quality),
+        captions=CaptionLimits(args.min_words, args.max_chars),
+        image_store=args.image_store,
+        duplicates=args.duplicates,
+        exclude=tuple(args.exclude),
+        exclude_distance=args.exclude_distance,
+        shards=args.shards,
+        shard_range=args.shard_range,
+        distributor=args.distributor,
+        part_images=args.part_images,
     )

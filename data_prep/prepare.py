@@ -1,25 +1,37 @@
-"""From image jobs to a published data-bin: the part that all sources share."""
+"""Prepares a source: plan, parts, merge, publish. What is done stays beside the destination until all is done."""
 
-import json
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mvlm_plugin.data.databin import FORMAT_VERSION, MANIFEST, REJECTED
+from mvlm_plugin.data.databin import DataBinError
 
-from .captions import clean_record
-from .destination import file_sha256, hash_files, is_prepared, partial_folder, publish
-from .image_files import ImageFolder, files_digest, load_image_file
-from .parallel import ordered_map, progress_bar
-from .records import BadImage, ImageJob, LoadedImage, PrepError, RejectionLog, SourceImage
-from .tokenizer_training import TokenizerSource, installed_tokenizer
-from .writer import SplitWriter
+from .captions import CaptionLimits
+from .destination import is_prepared, publish, publish_folder
+from .distribution import run_parts
+from .entries import ArchiveEntries, Entries, PlanEntries
+from .exclusion import Exclusions, exclusion_request
+from .files import base_name, file_state, is_remote, sha256_of
+from .image_check import ImageSettings
+from .image_files import image_place
+from .merge import ExtraFiles, merge_parts
+from .parallel import WorkerDied
+from .part import PartJob
+from .plan import build_plan
+from .records import PrepError
+from .sources.base import ArchiveSource, Source, TableSource
+from .tokenizer_training import TokenizerSource
+from .work import TRAIN, Job, WorkFolder
 
-_TRAIN = "train"
+PART_IMAGES = 1000
+# So many parts a shard make shards of about the same size.
+_PARTS_OF_SHARD = 8
+# More would be more image containers than are handy.
+_MOST_PARTS = 1000
 
 
 @dataclass(frozen=True)
@@ -28,174 +40,231 @@ class Options:
 
     Attributes:
         dest: folder to write.
-        workers: processes that read and decode images.
+        workers: processes.
         overwrite: whether dest may be replaced.
-        max_pixels: larger images are rejected.
-        container_bytes: size at which an image container is followed by a new one.
+        images: how images are checked and stored.
+        captions: which captions are kept.
         tokenizer: where the tokenizer comes from.
+        image_store: "packed" or "reference".
+        duplicates: what becomes of images with the same bytes, "keep", "merge" or "drop".
+        exclude: evaluation sets whose images are kept out of training.
+        exclude_distance: see Exclusions.
+        shards: number of data-bins that the training split is divided into.
+        shard_range: first shard and the one after the last that this run makes; None makes all and merges them.
+        distributor: "local" or "ray".
+        part_images: images of a unit of work; None chooses by the number of images.
     """
 
     dest: Path
     workers: int
     overwrite: bool
-    max_pixels: int
-    container_bytes: int
+    images: ImageSettings
+    captions: CaptionLimits
     tokenizer: TokenizerSource
+    image_store: str = "packed"
+    duplicates: str = "keep"
+    exclude: tuple[str, ...] = ()
+    exclude_distance: int = 0
+    shards: int = 1
+    shard_range: tuple[int, int] | None = None
+    distributor: str = "local"
+    part_images: int | None = None
 
     def request(self) -> dict[str, Any]:
         """The options that decide the outcome."""
         return {
-            "max_pixels": self.max_pixels,
-            "container_bytes": self.container_bytes,
+            "images": self.images.request(),
+            "captions": self.captions._asdict(),
             "tokenizer": self.tokenizer.request(),
+            "image_store": self.image_store,
+            "duplicates": self.duplicates,
+            "exclude": exclusion_request(self.exclude, self.exclude_distance),
+            "shards": self.shards,
+            "part_images": self.part_images,
         }
 
 
-Loader = Callable[[Any], LoadedImage | BadImage]
-ExtraFiles = Callable[[Path], None]
+class _Layout(NamedTuple):
+    """The parts of a source; images: of all parts, None where only reading tells; digest: of the images of a plan."""
+
+    entries: Entries
+    parts: int
+    images: int | None
+    part_images: int
+    digest: str | None
+    splits: set[str]
+    images_per_text: int
+    image_root: str
 
 
-def prepare_files(
-    records: Sequence[SourceImage],
-    images: Path,
-    source: dict[str, Any],
-    sources: dict[str, Path],
-    log: RejectionLog,
-    options: Options,
-) -> dict[str, Any] | None:
-    """Prepare records whose images are files.
+def prepare(source: Source, options: Options, extra_files: ExtraFiles | None = None) -> dict[str, Any] | None:
+    """Prepare a source, or the parts of it that ``options.shard_range`` names.
 
     Args:
-        records: what the reader of the source gave.
-        images: folder of the images.
-        source: kind of source and its options, for the manifest.
-        sources: files that were read, by role; their hashes tell whether the source changed.
-        log: what was rejected so far.
+        source: what to read.
         options: see Options.
+        extra_files: writes files of the source's own into a data-bin's folder.
 
     Returns:
-        The manifest, or None where the destination already holds this.
+        The manifest; None where the destination already holds this, or where only some shards were asked for.
 
     Raises:
-        PrepError, DataBinError, OSError: preparation failed and nothing was written.
+        PrepError, DataBinError: preparation cannot go on; nothing is left, unless parts of it can be used again.
+        OSError: a file cannot be read or written; finished parts stay, and the same command goes on with them.
     """
-    base = {**source, **options.request()}
-    folder = ImageFolder(images)
-    found = []
-    with progress_bar(len(records), "find images", "image") as bar:
-        for record in records:
-            found.append(folder.find(record.image))
-            bar.update()
-    hashes = {role: file_sha256(path) for role, path in sources.items()}
-    digest = files_digest([record.image for record in records], found)
-    request = {**base, "files": hashes, "images": digest}
-    if is_prepared(options.dest, request, options.overwrite):
-        return None
-    jobs = []
-    for record, file in zip(records, found, strict=True):
-        clean = clean_record(record, log)
-        if isinstance(file, BadImage):
-            log.add_image(clean, file)
-        elif clean.captions:
-            jobs.append(ImageJob(clean, file))
-    load = partial(load_image_file, max_pixels=options.max_pixels)
-    named = {**source, "files": {role: path.name for role, path in sources.items()}}
-    return write_databin(jobs, load, named, request, log, options)
+    is_prepared(options.dest, {}, overwrite=True)
+    base = {**_source_request(source), **options.request()}
+    options.dest.parent.mkdir(parents=True, exist_ok=True)
+    work = WorkFolder(options.dest)
+    with work.locked(shared=options.shard_range is not None):
+        work.begin(base, options.overwrite)
+        with _cleared_on_error(work, options):
+            exclusions = Exclusions.load(options.exclude, options.exclude_distance, work.path / "exclusions")
+            layout = _lay_out(source, options, work, exclusions if options.exclude else None)
+            request = base if layout.digest is None else {**base, "digest": layout.digest}
+            if is_prepared(options.dest, request, options.overwrite):
+                work.remove()
+                return None
+            _check_splits(layout, options, work)
+            job = _job(source, options, layout, request)
+            work.save_job(job)
+            if not options.tokenizer.needs_training and not work.tokenizer.is_dir():
+                _install_tokenizer(work, options.tokenizer)
+            _make_parts(source, options, work, layout, job, exclusions if options.exclude else None)
+            if options.shard_range is not None:
+                return None
+            return finish([work], job, job.shards, options.dest, options.workers, options.overwrite, extra_files)
 
 
-def write_databin(
-    jobs: Sequence[ImageJob],
-    load: Loader,
-    source: dict[str, Any],
-    request: dict[str, Any],
-    log: RejectionLog,
-    options: Options,
+def finish(
+    works: list[WorkFolder], job: Job, shards: int, dest: Path, workers: int, overwrite: bool,
     extra_files: ExtraFiles | None = None,
-) -> dict[str, Any]:
-    """Load all images, train or copy the tokenizer, encode all captions and publish the folder.
-
-    Args:
-        jobs: images in the order in which they are stored.
-        load: called with each job's payload in a worker process.
-        source, request: entries of the manifest.
-        log: takes the images that cannot be used.
-        options: see Options.
-        extra_files: writes files of the source's own into the folder.
+) -> dict[str, Any]:  # fmt: skip
+    """Merge finished parts, publish the result, and remove the work folders.
 
     Returns:
         The manifest.
 
     Raises:
-        PrepError, DataBinError, OSError: preparation failed and nothing was written.
+        PrepError, DataBinError, OSError: as merge_parts and publish.
     """
-    _check_jobs({job.record.split for job in jobs}, log, options)
-    with partial_folder(options.dest) as folder:
-        scratch = folder / "scratch"
-        scratch.mkdir()
-        writers = _store_images(jobs, load, folder, scratch, log, options)
-        _check_jobs(set(writers), log, options)
-        train = writers.get(_TRAIN) or next(iter(writers.values()))
-        options.tokenizer.install(folder, train.captions_path, train.captions)
-        tokenizer = installed_tokenizer(options.tokenizer.kind, folder)
-        splits = {}
-        with progress_bar(len(writers), "encode captions", "split") as bar:
-            for split, writer in sorted(writers.items()):
-                splits[split] = writer.finish_text(tokenizer)
-                writer.captions_path.unlink()
-                bar.update()
-        scratch.rmdir()
-        log.write(folder / REJECTED)
-        if extra_files is not None:
-            extra_files(folder)
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            "mvlm_plugin_version": _package_version(),
-            "request": request,
-            "source": source,
-            "tokenizer": {"kind": options.tokenizer.kind, "vocab_size": len(tokenizer.dictionary)},
-            "splits": splits,
-            "rejected": {"total": len(log), "by_reason": dict(sorted(log.by_category.items()))},
-            "files": hash_files(folder),
-        }
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        publish(folder, options.dest, options.overwrite)
+    manifest = merge_parts(works, job, shards, workers, extra_files)
+    publish(works[0].out, dest, overwrite)
+    for work in works:
+        work.remove()
     return manifest
 
 
-def _check_jobs(splits: set[str], log: RejectionLog, options: Options) -> None:
-    if not splits:
-        reasons = f"; rejected: {log.summary()}" if len(log) else ""
-        raise PrepError(f"no usable image with a caption is left{reasons}. Check the captions file and --images")
-    if options.tokenizer.needs_training and _TRAIN not in splits:
+@contextmanager
+def _cleared_on_error(work: WorkFolder, options: Options) -> Iterator[None]:
+    """What cannot succeed the next time either leaves nothing behind; other shards' work is not touched."""
+    try:
+        yield
+    except WorkerDied:
+        raise
+    except (PrepError, DataBinError):
+        if options.shard_range is None:
+            work.remove()
+        raise
+
+
+def _source_request(source: Source) -> dict[str, Any]:
+    request = {"kind": source.kind, **source.options}
+    if isinstance(source, TableSource):
+        return {**request, "files": {role: sha256_of(path) for role, path in source.files.items()}}
+    return {**request, "archives": _archives_digest(source)}
+
+
+def _archives_digest(source: ArchiveSource) -> str:
+    """SHA-256 over split, name, size and time of every archive."""
+    digest = hashlib.sha256()
+    for split, path in source.archives:
+        state = file_state(path) if source.on_disk else ""
+        digest.update(f"{split}\0{base_name(path)}\0{state}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _lay_out(source: Source, options: Options, work: WorkFolder, exclusions: Exclusions | None) -> _Layout:
+    if isinstance(source, TableSource):
+        return _lay_out_table(source, options, work, exclusions)
+    return _lay_out_archives(source, options, exclusions)
+
+
+def _lay_out_table(source: TableSource, options: Options, work: WorkFolder, exclusions: Exclusions | None) -> _Layout:
+    place = image_place(source.images)
+    if options.image_store == "reference" and is_remote(source.images):
+        raise PrepError("--image-store reference needs local images: training reads them in place. Use packed")
+    plan = build_plan(work.plan, source, options.captions, exclusions)
+    part_images = options.part_images or max(PART_IMAGES, plan.images // _MOST_PARTS)
+    if options.shards > 1:
+        part_images = min(part_images, max(1, plan.images // (_PARTS_OF_SHARD * options.shards)))
+    parts = -(-plan.images // part_images)
+    entries = PlanEntries(work.plan, part_images)
+    splits = set(plan.splits)
+    return _Layout(
+        entries, parts, plan.images, part_images, plan.digest, splits, plan.images_per_text, place.root
+    )  # fmt: skip
+
+
+def _lay_out_archives(source: ArchiveSource, options: Options, exclusions: Exclusions | None) -> _Layout:
+    paths = [path for _, path in source.archives]
+    if len(paths) < options.shards:
+        raise PrepError(f"--shards {options.shards} needs as many archives, there are {len(paths)}: ask for fewer")
+    root = ""
+    if options.image_store == "reference":
+        if not source.can_reference or any(map(is_remote, paths)):
+            raise PrepError(
+                "--image-store reference needs uncompressed local tar files: training reads them in place. Use packed"
+            )
+        root = os.path.commonpath([os.path.dirname(os.path.realpath(path)) for path in paths])
+    entries = ArchiveEntries(source, options.captions, exclusions)
+    splits = {split for split, _ in source.archives}
+    return _Layout(entries, len(paths), None, 0, None, splits, 1, root)
+
+
+def _check_splits(layout: _Layout, options: Options, work: WorkFolder) -> None:
+    """A tokenizer cannot be trained without a train split; better said before an hour of decoding than after it."""
+    if layout.images is not None and layout.splits and options.tokenizer.needs_training and TRAIN not in layout.splits:
         raise PrepError(
-            f"there is no train split to train a tokenizer on (splits: {', '.join(sorted(splits))}): "
+            f"there is no train split to train a tokenizer on (splits: {', '.join(sorted(layout.splits))}): "
             "give --tokenizer-from DATABIN, the folder prepared for training"
         )
 
 
-def _store_images(
-    jobs: Sequence[ImageJob], load: Loader, folder: Path, scratch: Path, log: RejectionLog, options: Options
-) -> dict[str, SplitWriter]:
-    """Load and pack every image; a split gets its files with its first good image."""
-    writers: dict[str, SplitWriter] = {}
-    loaded = ordered_map(load, (job.payload for job in jobs), options.workers)
-    with closing(loaded), progress_bar(len(jobs), "read images", "image") as bar:  # type: ignore[type-var]
-        for job, image in zip(jobs, loaded, strict=True):
-            record = job.record
-            if isinstance(image, BadImage):
-                log.add_image(record, image)
-            else:
-                if record.split not in writers:
-                    writers[record.split] = SplitWriter(folder, scratch, record.split, options.container_bytes)
-                writers[record.split].add(image, record.captions)
-            bar.update()
-    for writer in writers.values():
-        writer.finish_images()
-    return writers
+def _job(source: Source, options: Options, layout: _Layout, request: dict[str, Any]) -> Job:
+    named: dict[str, Any] = {"kind": source.kind, **source.options}
+    if isinstance(source, TableSource):
+        named["files"] = {role: base_name(path) for role, path in source.files.items()}
+    return Job(
+        request=request,
+        source=named,
+        parts=layout.parts,
+        shards=options.shards,
+        image_root=layout.image_root if options.image_store == "reference" else None,
+        plan_images=layout.images or 0,
+        images_per_text=layout.images_per_text,
+        position_name=source.position_name,
+        duplicates=options.duplicates,
+        tokenizer=options.tokenizer.request(),
+    )
 
 
-def _package_version() -> str:
-    try:
-        return version("mvlm-plugin")
-    except PackageNotFoundError:
-        return "unknown"
+def _install_tokenizer(work: WorkFolder, tokenizer: TokenizerSource) -> None:
+    folder = work.path / f"tokenizer.{os.uname().nodename}.{os.getpid()}"
+    folder.mkdir()
+    tokenizer.install(folder)
+    publish_folder(folder, work.tokenizer)
+
+
+def _make_parts(
+    source: Source, options: Options, work: WorkFolder, layout: _Layout, job: Job, exclusions: Exclusions | None
+) -> None:
+    first, end = options.shard_range or (0, options.shards)
+    pending = [number for number in work.missing_parts(job) if first <= number % options.shards < end]
+    part_job = PartJob(
+        work.parts, layout.entries, options.images, options.image_store == "packed", exclusions, source.position_name
+    )
+    images = None
+    if layout.images is not None:
+        images = sum(min(layout.part_images, layout.images - number * layout.part_images) for number in pending)
+    run_parts(part_job, pending, images, options.workers, options.distributor)

@@ -1,9 +1,10 @@
-"""What flows through preparation: captions and images of a source, loaded images, and what was rejected."""
+"""What flows through preparation: rows and samples of a source, loaded images, and what was rejected."""
 
 import json
 import re
 from collections import Counter
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple
 
 SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -14,61 +15,27 @@ class PrepError(RuntimeError):
     """Preparation cannot go on; the message is one line that names the fix."""
 
 
-class Caption(NamedTuple):
-    """One caption and where it comes from.
+class Row(NamedTuple):
+    """One text and the image (or images) it belongs to, as a source has them.
 
     Attributes:
-        text: the caption as the source has it.
+        images: names of its images as the source names them, relative to the images folder; at least one.
+        split: name of the split, as it is stored.
+        text: the caption, question or statement.
         source: name of the source file as it was given.
         position: line number (from 1) or record number (from 0) in the source.
+        fields: label fields (JSON values by name); None where the source has none.
+        ids: identifiers by which evaluation sets name the first image, as far as its file name does not tell them:
+            ``coco:391895``, ``flickr:1000092795``.
     """
 
+    images: tuple[str, ...]
+    split: str
     text: str
     source: str
-    position: int
-
-
-class SourceImage(NamedTuple):
-    """An image and its captions in source order; every reader yields each image once.
-
-    Attributes:
-        image: path of the image as the source names it, relative to the images folder.
-        split: name of the split, as it is stored.
-        captions: at least one.
-    """
-
-    image: str
-    split: str
-    captions: list[Caption]
-
-
-class ImageJob(NamedTuple):
-    """A source image and what a worker process needs to load it.
-
-    Attributes:
-        record: the image; its captions are clean.
-        payload: argument of the loading function.
-    """
-
-    record: SourceImage
-    payload: Any
-
-
-class LoadedImage(NamedTuple):
-    """An image that was decoded completely.
-
-    Attributes:
-        data: the encoded bytes, unchanged.
-        width, height: pixels, after EXIF orientation.
-        mode: Pillow colour mode before the conversion to RGB.
-        crc32: checksum of data.
-    """
-
-    data: bytes
-    width: int
-    height: int
-    mode: str
-    crc32: int
+    position: int | str
+    fields: dict[str, Any] | None = None
+    ids: tuple[str, ...] = ()
 
 
 class BadImage(NamedTuple):
@@ -78,55 +45,103 @@ class BadImage(NamedTuple):
     reason: str
 
 
+class Sample(NamedTuple):
+    """An image and its texts as an archive holds them together.
+
+    Attributes:
+        name: of the image in the archive.
+        data: encoded image bytes, or why they cannot be had.
+        offset: of the bytes in the archive; None where they do not lie there as they are.
+        split, texts, fields, ids: as in Row; fields has one entry a text, or is None.
+        position: member or row, for the list of what was dropped.
+    """
+
+    name: str
+    data: bytes | BadImage
+    offset: int | None
+    split: str
+    texts: tuple[str, ...]
+    position: int | str
+    fields: tuple[dict[str, Any], ...] | None = None
+    ids: tuple[str, ...] = ()
+
+
+class LoadedImage(NamedTuple):
+    """An image that was decoded completely.
+
+    Attributes:
+        data: the encoded bytes to be stored.
+        width, height: pixels, after EXIF orientation.
+        mode: Pillow colour mode before the conversion to RGB.
+        crc32: checksum of data.
+        content: first 128 bits of the SHA-256 of the bytes as the source has them.
+        perceptual: 64-bit perceptual hash.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    mode: str
+    crc32: int
+    content: bytes
+    perceptual: int
+
+
 def is_split_name(name: str) -> bool:
     """Whether a split may be called so: its name becomes part of file names."""
     return SPLIT_NAME.fullmatch(name) is not None
 
 
 class RejectionLog:
-    """Collects dropped records in order.
+    """Lists dropped records in a file, one JSON line each, in order. Use it in a ``with`` statement.
 
     Args:
-        position_name: what a position counts in this source, "line" or "record".
+        path: file to write.
+        position_name: what a position counts in this source, "line", "record" or "member".
     """
 
-    def __init__(self, position_name: str) -> None:
+    def __init__(self, path: Path, position_name: str) -> None:
         self.by_category: Counter[str] = Counter()
-        self._position_name = position_name
-        self._entries: list[dict[str, Any]] = []
+        self.excluded: dict[str, Counter[str]] = {}
+        self.position_name = position_name
+        self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (closed by close())
+
+    def __enter__(self) -> "RejectionLog":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self.by_category.total()
 
     def add(
         self,
         category: str,
         reason: str,
         source: str,
-        position: int,
+        position: int | str,
         image: str | None = None,
         caption: str | None = None,
     ) -> None:
-        """Record one dropped record; caption is given where a single caption was dropped."""
-        entry: dict[str, Any] = {"source": source, self._position_name: position, "image": image}
+        """List one dropped record; caption is given where a single caption was dropped."""
+        entry: dict[str, Any] = {"source": source, self.position_name: position, "image": image}
         if caption is not None:
             entry["caption"] = caption[:_CAPTION_EXCERPT]
         entry["reason"] = reason
-        self._entries.append(entry)
+        self._file.write(json.dumps(entry) + "\n")
         self.by_category[category] += 1
 
-    def add_image(self, record: SourceImage, bad: BadImage) -> None:
-        """Record that an image was dropped: one entry for each of its captions."""
-        for caption in record.captions:
-            self.add(bad.category, bad.reason, caption.source, caption.position, record.image, caption.text)
+    def count_excluded(self, exclusion: str, how: str) -> None:
+        """Count an image that an exclusion kept out; how: "ids", "exact" or "near"."""
+        self.excluded.setdefault(exclusion, Counter())[how] += 1
 
-    def write(self, path: Path) -> None:
-        """Write JSON lines, one a dropped record; the file may be empty."""
-        with open(path, "w", encoding="utf-8") as file:
-            for entry in self._entries:
-                file.write(json.dumps(entry) + "\n")
+    def close(self) -> None:
+        """Write everything out."""
+        self._file.close()
 
-    def summary(self) -> str:
-        """Counts by category, most frequent first."""
-        ordered = sorted(self.by_category.items(), key=lambda item: (-item[1], item[0]))
-        return ", ".join(f"{category} {count:,}" for category, count in ordered)
+
+def summary_of(by_category: Counter[str]) -> str:
+    """Counts by category, most frequent first."""
+    ordered = sorted(by_category.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{category} {count:,}" for category, count in ordered)

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from PIL import Image, ImageDraw
 
-from .image_files import inspect_image
-from .records import BadImage, LoadedImage
 from .scene_layout import Box, Scene
 
 COLOURS = {
@@ -85,8 +83,8 @@ def draw_scene(scene: Scene) -> Image.Image:
     return image.reduce(_OVERSAMPLING)
 
 
-def load_scene(scene: Scene, max_pixels: int) -> LoadedImage | BadImage:
-    """Draw and encode a scene."""
+def encode_scene(scene: Scene) -> bytes:
+    """Draw a scene as PNG."""
     buffer = io.BytesIO()
     draw_scene(scene).save(buffer, format="PNG")
-    return inspect_image(buffer.getvalue(), max_pixels)
+    return buffer.getvalue()

@@ -6,20 +6,23 @@ and by the seed, which draws positions, sizes and the phrasing.
 
 import json
 import random
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from .destination import is_prepared
-from .prepare import Options, write_databin
-from .records import Caption, ImageJob, PrepError, RejectionLog, SourceImage
-from .scene_drawing import BACKGROUNDS, COLOURS, SHAPES, load_scene
+from .prepare import Options, prepare
+from .records import PrepError, RejectionLog, Sample
+from .scene_drawing import BACKGROUNDS, COLOURS, SHAPES, encode_scene
 from .scene_layout import Combination, Item, Scene, place
 from .scene_phrases import describe
+from .sources.base import ArchiveSource
 
 MAX_PAIRS = 100_000
 MAX_HELD_OUT = 500
+# Scenes of a unit of work.
+_UNIT = 500
 _ITEMS = [Item(size, colour, shape) for size in ("small", "large") for colour in COLOURS for shape in SHAPES]
 _BACKGROUNDS = list(BACKGROUNDS)
 # Relations in canonical direction: "B right of A" is stored as "A left of B".
@@ -27,13 +30,7 @@ RELATIONS = ("left of", "above")
 
 
 def draw_combinations(seed: int, count: int) -> list[Combination]:
-    """Distinct combinations in random order, half of them with three objects.
-
-    Raises:
-        PrepError: there are not so many.
-    """
-    if count > MAX_PAIRS:
-        raise PrepError(f"--pairs {count} is more than the {MAX_PAIRS} distinct scenes there are: ask for fewer")
+    """Distinct combinations in random order, half of them with three objects; there are MAX_PAIRS."""
     rng = random.Random(seed)
     seen: set[tuple[object, ...]] = set()
     combinations: list[Combination] = []
@@ -82,32 +79,55 @@ def scene_line(scene: Scene) -> str:
     return json.dumps({**content, "caption": scene.caption}) + "\n"
 
 
-def _write_scene_lines(folder: Path, splits: dict[str, Sequence[Scene]]) -> None:
-    for split, scenes in splits.items():
-        (folder / f"{split}.scenes.jsonl").write_text("".join(map(scene_line, scenes)), encoding="utf-8")
+@lru_cache(maxsize=1)
+def _combinations(seed: int, pairs: int) -> list[Combination]:
+    return draw_combinations(seed, pairs)
 
 
-def prepare_scenes(pairs: int, seed: int, image_size: int, options: Options) -> dict[str, object] | None:
+def read_scenes(path: str, split: str, log: RejectionLog, pairs: int, seed: int, image_size: int) -> Iterator[Sample]:
+    """The scenes of a unit of work, whose path is ``first-end``."""
+    first, end = map(int, path.split("-"))
+    for number, combination in enumerate(_combinations(seed, pairs)[first:end], start=first):
+        scene = compose(combination, seed, image_size)
+        yield Sample(f"scene {number}", encode_scene(scene), None, split, (scene.caption,), number)
+
+
+def scenes_source(pairs: int, seed: int, image_size: int) -> ArchiveSource:
+    """Generated scenes as a source of units of work.
+
+    Raises:
+        PrepError: there are not so many.
+    """
+    if pairs > MAX_PAIRS:
+        raise PrepError(f"--pairs {pairs} is more than the {MAX_PAIRS} distinct scenes there are: ask for fewer")
+    units = []
+    first = 0
+    for split, count in split_sizes(pairs).items():
+        for start in range(first, first + count, _UNIT):
+            units.append((split, f"{start}-{min(start + _UNIT, first + count)}"))
+        first += count
+    read = partial(read_scenes, pairs=pairs, seed=seed, image_size=image_size)
+    options = {"pairs": pairs, "seed": seed, "image_size": image_size}
+    return ArchiveSource("scenes", units, read, options, can_reference=False, on_disk=False, position_name="record")
+
+
+def write_scene_lines(folder: Path, pairs: int, seed: int, image_size: int) -> None:
+    """Write ``SPLIT.scenes.jsonl``: what every picture of a split shows, in their order."""
+    combinations = iter(draw_combinations(seed, pairs))
+    for split, count in split_sizes(pairs).items():
+        with open(folder / f"{split}.scenes.jsonl", "w", encoding="utf-8") as file:
+            for combination in islice(combinations, count):
+                file.write(scene_line(compose(combination, seed, image_size)))
+
+
+def prepare_scenes(pairs: int, seed: int, image_size: int, options: Options) -> dict[str, Any] | None:
     """Draw scenes and write them as a data-bin, with ``SPLIT.scenes.jsonl`` beside the usual files.
 
     Returns:
         The manifest, or None where the destination already holds this.
 
     Raises:
-        PrepError, DataBinError, OSError: preparation failed and nothing was written.
+        PrepError, DataBinError, OSError: preparation failed.
     """
-    source = {"kind": "scenes", "pairs": pairs, "seed": seed, "image_size": image_size}
-    request = {**source, **options.request()}
-    if is_prepared(options.dest, request, options.overwrite):
-        return None
-    scenes = iter([compose(combination, seed, image_size) for combination in draw_combinations(seed, pairs)])
-    log = RejectionLog("record")
-    splits: dict[str, Sequence[Scene]] = {}
-    jobs: list[ImageJob] = []
-    for split, count in split_sizes(pairs).items():
-        splits[split] = list(islice(scenes, count))
-        for scene in splits[split]:
-            captions = [Caption(scene.caption, "scenes", len(jobs))]
-            jobs.append(ImageJob(SourceImage(f"scene {len(jobs)}", split, captions), scene))
-    extra = partial(_write_scene_lines, splits=splits)
-    return write_databin(jobs, partial(load_scene, max_pixels=options.max_pixels), source, request, log, options, extra)
+    extra = partial(write_scene_lines, pairs=pairs, seed=seed, image_size=image_size)
+    return prepare(scenes_source(pairs, seed, image_size), options, extra)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import sentencepiece
 
-from mvlm_plugin.data.databin import DICTIONARY, read_manifest
+from mvlm_plugin.data.databin import DICTIONARY, read_manifest, shard_folders
 from mvlm_plugin.data.tokenizers import (
     GPT2_ENCODER,
     GPT2_MERGES,
@@ -23,12 +23,12 @@ from mvlm_plugin.data.tokenizers import (
     load_tokenizer,
 )
 
-from .destination import file_sha256
+from .files import sha256_of
 from .records import PrepError
-from .writer import read_lines
 
 DEFAULT_VOCAB_SIZE = 8000
-_MAX_TRAINING_CAPTIONS = 2_000_000
+# More would cost memory that grows with them, and change the pieces little.
+_MAX_TRAINING_CAPTIONS = 200_000
 # Where there are more distinct characters than this, the rarest become <unk>.
 _SMALL_ALPHABET = 1000
 # Fixed: the trained model depends on it.
@@ -46,13 +46,39 @@ class TokenizerSource(Protocol):
 
     @property
     def needs_training(self) -> bool:
-        """Whether captions of a train split are needed."""
+        """Whether captions of a train split are needed: the files are then made by train_tokenizer()."""
 
     def request(self) -> dict[str, Any]:
         """What decides the outcome, for the manifest; also checks the files, so that errors come early."""
 
-    def install(self, folder: Path, captions: Path, count: int) -> None:
-        """Write the tokenizer files and dict.txt into folder; captions is a file of count lines."""
+    def install(self, folder: Path) -> None:
+        """Copy the tokenizer files and dict.txt into folder, where they are given."""
+
+
+class TrainCaptions:
+    """The captions that a tokenizer is trained on: all, or evenly spaced ones where there are very many.
+
+    Args:
+        paths: files of one caption a line.
+        count: lines in all files together.
+    """
+
+    def __init__(self, paths: list[Path], count: int) -> None:
+        self._paths = paths
+        self.count = count
+
+    def __iter__(self) -> Iterator[str]:
+        lines = chain.from_iterable(map(read_lines, self._paths))
+        for position, line in enumerate(lines):
+            if (position * _MAX_TRAINING_CAPTIONS) % max(self.count, 1) < _MAX_TRAINING_CAPTIONS:
+                yield line
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Lines of a captions file without their line breaks."""
+    with open(path, encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield line.removesuffix("\n")
 
 
 def installed_tokenizer(kind: str, folder: Path) -> CaptionTokenizer:
@@ -75,55 +101,57 @@ class TrainedSentencePiece:
     def request(self) -> dict[str, Any]:
         return {"kind": self.kind, "vocab_size": self.vocab_size}
 
-    def install(self, folder: Path, captions: Path, count: int) -> None:
-        model = io.BytesIO()
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=chain(_training_lines(captions, count), _repeated_words(captions, count)),
-                model_writer=model,
-                model_type="unigram",
-                vocab_size=self.vocab_size,
-                hard_vocab_limit=False,
-                normalization_rule_name="nmt_nfkc_cf",
-                character_coverage=_character_coverage(captions, count),
-                unk_id=0,
-                bos_id=-1,
-                eos_id=-1,
-                pad_id=-1,
-                num_threads=_THREADS,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            raise PrepError(
-                f"sentencepiece cannot train {self.vocab_size} pieces on {count} captions ({error}): "
-                "try another --vocab-size, more captions, or --tokenizer-from DATABIN"
-            ) from error
-        (folder / SENTENCEPIECE_MODEL).write_bytes(model.getvalue())
-        _write_dictionary(model.getvalue(), folder / DICTIONARY)
+    def install(self, folder: Path) -> None:
+        """Nothing is given."""
 
 
-def _training_lines(captions: Path, count: int) -> Iterator[str]:
-    """All captions, or evenly spaced ones where there are more than sentencepiece should be given."""
-    for position, line in enumerate(read_lines(captions)):
-        if (position * _MAX_TRAINING_CAPTIONS) % max(count, 1) < _MAX_TRAINING_CAPTIONS:
-            yield line
+def train_tokenizer(folder: Path, captions: TrainCaptions, vocab_size: int) -> None:
+    """Train a sentencepiece model and write it and dict.txt into folder.
+
+    Raises:
+        PrepError: sentencepiece cannot make so many pieces of the captions.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=chain(captions, _repeated_words(captions)),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            normalization_rule_name="nmt_nfkc_cf",
+            character_coverage=_character_coverage(captions),
+            unk_id=0,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            num_threads=_THREADS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise PrepError(
+            f"sentencepiece cannot train {vocab_size} pieces on {captions.count} captions ({error}): "
+            "try another --vocab-size, more captions, or --tokenizer-from DATABIN"
+        ) from error
+    (folder / SENTENCEPIECE_MODEL).write_bytes(model.getvalue())
+    _write_dictionary(model.getvalue(), folder / DICTIONARY)
 
 
-def _repeated_words(captions: Path, count: int) -> list[str]:
+def _repeated_words(captions: TrainCaptions) -> list[str]:
     """Words that occur twice or more, each to stand alone on one more line.
 
     sentencepiece considers a piece only where different characters follow it. In a small corpus, a word is always
     followed by a space, and would be spelled in letters.
     """
     counts: Counter[str] = Counter()
-    for line in _training_lines(captions, count):
+    for line in captions:
         counts.update(line.split())
     return [word for word, occurrences in counts.items() if occurrences > 1]
 
 
-def _character_coverage(captions: Path, count: int) -> float:
+def _character_coverage(captions: TrainCaptions) -> float:
     alphabet: set[str] = set()
-    for line in _training_lines(captions, count):
+    for line in captions:
         alphabet.update(line)
     return 1.0 if len(alphabet) <= _SMALL_ALPHABET else 0.9995
 
@@ -150,9 +178,9 @@ class GivenGpt2:
     needs_training: bool = False
 
     def request(self) -> dict[str, Any]:
-        return {"kind": self.kind, **{name: file_sha256(path) for name, path in self._files().items()}}
+        return {"kind": self.kind, **{name: sha256_of(str(path)) for name, path in self._files().items()}}
 
-    def install(self, folder: Path, captions: Path, count: int) -> None:
+    def install(self, folder: Path) -> None:
         for name, path in self._files().items():
             shutil.copyfile(path, folder / name)
 
@@ -173,15 +201,19 @@ class CopiedTokenizer:
 
     @property
     def kind(self) -> str:
-        return read_manifest(self.databin)["tokenizer"]["kind"]
+        return read_manifest(self._folder())["tokenizer"]["kind"]
 
     def request(self) -> dict[str, Any]:
-        load_tokenizer(self.databin)
-        return {"kind": self.kind, **{name: file_sha256(self.databin / name) for name in self._names()}}
+        load_tokenizer(self._folder())
+        return {"kind": self.kind, **{name: sha256_of(str(self._folder() / name)) for name in self._names()}}
 
-    def install(self, folder: Path, captions: Path, count: int) -> None:
+    def install(self, folder: Path) -> None:
         for name in self._names():
-            shutil.copyfile(self.databin / name, folder / name)
+            shutil.copyfile(self._folder() / name, folder / name)
+
+    def _folder(self) -> Path:
+        """The data-bin, or the first shard of it."""
+        return shard_folders(self.databin)[0]
 
     def _names(self) -> list[str]:
         return [*TOKENIZER_FILES[self.kind], DICTIONARY]

@@ -1,35 +1,50 @@
 """Reads a whole data-bin again and names everything that is wrong with it."""
 
+import argparse
 from collections.abc import Iterator
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from fairseq.data import Dictionary
-from fairseq.data.indexed_dataset import MMapIndexedDataset, best_fitting_int_dtype
-
-from mvlm_plugin.data.databin import (
-    DICTIONARY,
-    MANIFEST,
-    REJECTED,
-    DataBinError,
-    images_path,
-    pairs_path,
-    read_manifest,
-    text_prefix,
-)
-from mvlm_plugin.data.image_index import ImageIndex, ImageReadError
-from mvlm_plugin.data.images import DEFAULT_MAX_PIXELS, BadImageError, decode_rgb
+from mvlm_plugin.data.databin import DICTIONARY, MANIFEST, REJECTED, DataBinError, read_manifest
+from mvlm_plugin.data.images import DEFAULT_MAX_PIXELS
 from mvlm_plugin.data.tokenizers import load_tokenizer
 
-from .destination import file_sha256
-from .parallel import ordered_map, progress_bar
+from .files import sha256_of
+from .options import add_workers_option
+from .parallel import progress_bar
+from .records import PrepError
+from .split_check import image_problems, pair_problems, text_problems
+from .tools import Tool
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("databin", type=Path, metavar="DATABIN", help="folder that mvlm-prep wrote")
+    add_workers_option(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if not args.databin.is_dir():
+        raise PrepError(f"{args.databin} is not a folder; give a folder that mvlm-prep wrote")
+    problems = verify_databin(args.databin, args.workers)
+    for problem in problems:
+        print(problem)
+    if problems:
+        print(f"{args.databin}: {len(problems):,} problems; prepare it again")
+        return 1
+    for split, entry in read_manifest(args.databin)["splits"].items():
+        print(f"  {split}: {entry['images']:,} images, {entry['captions']:,} captions")
+    print(f"{args.databin} is sound")
+    return 0
+
+
+TOOL = Tool(
+    "verify", "Read a whole data-bin again and print every problem; exit status 1 if there is any.",
+    "mvlm-prep verify data/scenes", _add_options, _run,
+)  # fmt: skip
 
 
 def verify_databin(folder: Path, workers: int) -> list[str]:
-    """Check manifest, file hashes, tokenizer, and every image, caption and pair.
+    """Check manifest, file hashes, tokenizer, and every image, caption and pair; of all its shards, if it has any.
 
     Args:
         folder: the data-bin.
@@ -40,9 +55,18 @@ def verify_databin(folder: Path, workers: int) -> list[str]:
     """
     try:
         manifest = read_manifest(folder)
-        problems = list(_manifest_problems(manifest))
     except DataBinError as error:
         return [str(error)]
+    if "shards" not in manifest:
+        return _verify_one(folder, manifest, workers)
+    shards = manifest["shards"]
+    if not isinstance(shards, list) or not all(isinstance(name, str) and name == Path(name).name for name in shards):
+        return [f"{MANIFEST}: the list of shards is damaged"]
+    return [f"{name}/ {problem}" for name in shards for problem in verify_databin(folder / name, workers)]
+
+
+def _verify_one(folder: Path, manifest: dict[str, Any], workers: int) -> list[str]:
+    problems = list(_manifest_problems(manifest))
     if problems:
         return problems
     problems.extend(_file_problems(folder, manifest["files"]))
@@ -54,12 +78,12 @@ def verify_databin(folder: Path, workers: int) -> list[str]:
             problems.append(f"{DICTIONARY}: {len(dictionary)} entries, the manifest says {recorded}")
     except DataBinError as error:
         problems.append(f"tokenizer: {error}")
-    max_pixels = manifest.get("request", {}).get("max_pixels", DEFAULT_MAX_PIXELS)
+    max_pixels = manifest.get("request", {}).get("images", {}).get("max_pixels", DEFAULT_MAX_PIXELS)
     for split, entry in manifest["splits"].items():
-        problems.extend(_image_problems(folder, split, manifest, max_pixels, workers))
-        problems.extend(_pair_problems(folder, split, entry))
+        problems.extend(image_problems(folder, split, manifest, max_pixels, workers))
+        problems.extend(pair_problems(folder, split, entry))
         if dictionary is not None:
-            problems.extend(_text_problems(folder, split, entry, dictionary))
+            problems.extend(text_problems(folder, split, entry, dictionary))
     return problems
 
 
@@ -81,8 +105,11 @@ def _manifest_problems(manifest: dict[str, Any]) -> Iterator[str]:
     if not isinstance(tokenizer, dict) or not {"kind", "vocab_size"} <= set(tokenizer):
         yield f"{MANIFEST}: 'tokenizer' is missing or damaged"
     expected = {DICTIONARY, REJECTED}
-    for split in manifest["splits"]:
-        expected |= {f"{split}.text.bin", f"{split}.text.idx", f"{split}.images.idx", f"{split}.pairs.npy"}
+    for split, entry in manifest["splits"].items():
+        kinds = ["text.bin", "text.idx", "images.idx", "pairs.npy", "hashes.npy", "names.bin", "names.idx"]
+        expected |= {
+            f"{split}.{kind}" for kind in kinds + (["fields.bin", "fields.idx"] if entry.get("fields") else [])
+        }
     for name in sorted(expected - set(manifest["files"])):
         yield f"{MANIFEST}: the file {name} is not listed"
 
@@ -95,87 +122,6 @@ def _file_problems(folder: Path, files: dict[str, dict[str, Any]]) -> Iterator[s
                 yield f"{name}: the file is missing"
             elif path.stat().st_size != entry["bytes"]:
                 yield f"{name}: {path.stat().st_size} bytes, the manifest says {entry['bytes']}"
-            elif file_sha256(path) != entry["sha256"]:
+            elif sha256_of(str(path)) != entry["sha256"]:
                 yield f"{name}: its SHA-256 differs from the manifest, the file was changed"
             bar.update()
-
-
-def _image_problem(position: int, index: ImageIndex, max_pixels: int) -> str | None:
-    """What is wrong with one image, or None."""
-    try:
-        record = index.record(position)
-        size = decode_rgb(index.read(position), max_pixels).size
-    except ImageReadError as error:
-        return str(error)
-    except BadImageError as error:
-        return f"image {position} of {index.path.name}: {error}"
-    if size != (record.width, record.height):
-        return f"image {position} of {index.path.name}: {size} pixels, the index says {record.width, record.height}"
-    return None
-
-
-def _image_problems(folder: Path, split: str, manifest: dict[str, Any], max_pixels: int, workers: int) -> Iterator[str]:
-    try:
-        index = ImageIndex(images_path(folder, split))
-    except DataBinError as error:
-        yield str(error)
-        return
-    expected = manifest["splits"][split]["images"]
-    if len(index) != expected:
-        yield f"{index.path.name}: {len(index)} images, the manifest says {expected}"
-    for name in index.containers:
-        if name not in manifest["files"]:
-            yield f"{index.path.name}: its container {name} is not listed in {MANIFEST}"
-    check = partial(_image_problem, index=index, max_pixels=max_pixels)
-    results = ordered_map(check, range(len(index)), workers)
-    with closing(results), progress_bar(len(index), f"verify {split}", "image") as bar:  # type: ignore[type-var]
-        for problem in results:
-            if problem is not None:
-                yield problem
-            bar.update()
-
-
-def _pair_problems(folder: Path, split: str, entry: dict[str, Any]) -> Iterator[str]:
-    path = pairs_path(folder, split)
-    try:
-        pairs = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        yield f"{path.name}: cannot be read: {error}"
-        return
-    if pairs.dtype != np.int64 or pairs.ndim != 1:
-        yield f"{path.name}: {pairs.dtype} array of shape {pairs.shape}, not int64 of one dimension"
-        return
-    if len(pairs) != entry["captions"]:
-        yield f"{path.name}: {len(pairs)} captions, the manifest says {entry['captions']}"
-    outside = (pairs < 0) | (pairs >= entry["images"])
-    for caption in np.flatnonzero(outside):
-        yield f"{path.name}: caption {caption} points at image {pairs[caption]} of {entry['images']}"
-    used = np.bincount(pairs[~outside], minlength=entry["images"])
-    for image in np.flatnonzero(used == 0):
-        yield f"{path.name}: image {image} has no caption"
-
-
-def _text_problems(folder: Path, split: str, entry: dict[str, Any], dictionary: Dictionary) -> Iterator[str]:
-    prefix = text_prefix(folder, split)
-    if not all(Path(f"{prefix}.{kind}").is_file() for kind in ("idx", "bin")):
-        return
-    try:
-        dataset = MMapIndexedDataset(str(prefix))
-        # A copy: the dataset unmaps its file when it goes.
-        sizes = np.array(dataset.sizes, dtype=np.int64)
-        tokens = np.fromfile(f"{prefix}.bin", dtype=best_fitting_int_dtype(len(dictionary)))
-    except Exception as error:  # fairseq raises nearly every type on damaged files
-        yield f"{prefix.name}.idx: cannot be read: {type(error).__name__}: {error}"
-        return
-    if len(sizes) != entry["captions"]:
-        yield f"{prefix.name}.idx: {len(sizes)} captions, the manifest says {entry['captions']}"
-    if sizes.sum() != len(tokens) or (sizes < 1).any():
-        yield f"{prefix.name}.bin: {len(tokens)} tokens, its index says {sizes.sum()}"
-        return
-    ends = np.cumsum(sizes)
-    if len(tokens) != entry["tokens"]:
-        yield f"{prefix.name}.bin: {len(tokens)} tokens, the manifest says {entry['tokens']}"
-    for caption in np.flatnonzero(tokens[ends - 1] != dictionary.eos()):
-        yield f"{prefix.name}: caption {caption} does not end with </s>"
-    for caption in np.unique(np.searchsorted(ends, np.flatnonzero(tokens >= len(dictionary)), side="right")):
-        yield f"{prefix.name}: caption {caption} has a token beyond the {len(dictionary)} of {DICTIONARY}"

@@ -1,5 +1,6 @@
 """What tests build again and again: dictionaries, tiny models, batches, data-bins."""
 
+import hashlib
 import io
 import json
 import zlib
@@ -11,14 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 from fairseq.data import Dictionary
-from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 from PIL import Image
 from torch import Tensor, nn
 
 from mvlm_plugin.criterions.joint_masked_vl import JointMaskedVLCriterion, JointMaskedVLCriterionConfig
 from mvlm_plugin.data.collate import Sample, collate
-from mvlm_plugin.data.databin import images_path, pairs_path, text_prefix
-from mvlm_plugin.data.image_index import ImageIndexWriter, ImageRecord
+from mvlm_plugin.data.databin import (
+    FORMAT_VERSION,
+    HASH,
+    fields_prefix,
+    hashes_path,
+    images_path,
+    names_prefix,
+    pairs_path,
+    text_prefix,
+)
+from mvlm_plugin.data.image_index import RECORD, ImageIndexWriter
+from mvlm_plugin.data.line_file import LineFileWriter
+from mvlm_plugin.data.token_file import TokenFileWriter
 from mvlm_plugin.masking.image import mask_blocks
 from mvlm_plugin.masking.text import mask_text
 from mvlm_plugin.models.architectures import MvlmTinyConfig
@@ -124,36 +135,86 @@ def caption_words(caption: int) -> list[int]:
     return [caption % WORDS] + [(caption * 7 + i) % WORDS for i in range(1 + caption % 4)]
 
 
-def write_databin(folder: Path, images: int = 24, splits: Sequence[str] = ("train", "valid")) -> Path:
-    """A data-bin of one-colour pictures in two container files; image i has 1 + i % 3 captions.
+def png_hash(data: bytes, perceptual: int) -> tuple[np.ndarray, int]:
+    """A row of a data-bin's hashes."""
+    return np.frombuffer(hashlib.sha256(data).digest()[:16], "<u8"), perceptual
 
-    Captions are numbered image by image, and see caption_words() and colour() for what they say and show.
+
+def write_images(folder: Path, split: str, images: int, image_root: Path | None = None) -> None:
+    """Index, names and hashes of one-colour pictures: in two containers, or in files of their own under a root."""
+    encoded = [png(colour(image)) for image in range(images)]
+    index = ImageIndexWriter(images_path(folder, split))
+    records = np.zeros(images, dtype=RECORD)
+    if image_root is None:
+        names = [f"{split}.images.bin", f"{split}.images.001.bin"]
+        for part, name in enumerate(names):
+            data = b"".join(encoded[part::2])
+            (folder / name).write_bytes(data)
+            index.add_container(name, len(data), 0)
+            lengths = [len(image) for image in encoded[part::2]]
+            records["offset"][part::2] = np.cumsum([0, *lengths[:-1]])
+            records["container"][part::2] = part
+    else:
+        image_root.mkdir(parents=True, exist_ok=True)
+        for image, data in enumerate(encoded):
+            path = image_root / f"{split}{image}.png"
+            path.write_bytes(data)
+            records["container"][image] = index.add_container(path.name, len(data), path.stat().st_mtime_ns)
+    records["length"] = [len(data) for data in encoded]
+    records["width"], records["height"] = 24, 20
+    records["crc32"] = [zlib.crc32(data) for data in encoded]
+    index.extend(records)
+    index.close()
+    hashes = np.array([png_hash(data, image) for image, data in enumerate(encoded)], dtype=HASH)
+    np.save(hashes_path(folder, split), hashes)
+    names_file = LineFileWriter(names_prefix(folder, split))
+    names_file.extend(f"{split}{image}.png" for image in range(images))
+    names_file.close()
+
+
+def write_captions(folder: Path, split: str, dictionary: Dictionary, captions: int) -> None:
+    """Tokens and label fields (the caption's number) of a split."""
+    tokens = TokenFileWriter(text_prefix(folder, split), np.uint16)
+    fields = LineFileWriter(fields_prefix(folder, split))
+    for caption in range(captions):
+        ids = [*(dictionary.index(f"w{word}") for word in caption_words(caption)), dictionary.eos()]
+        tokens.extend(np.array(ids), np.array([len(ids)]))
+        fields.add(json.dumps({"number": caption}))
+    tokens.close()
+    fields.close()
+
+
+def write_databin(
+    folder: Path, images: int = 24, splits: Sequence[str] = ("train", "valid"), image_root: Path | None = None
+) -> Path:
+    """A data-bin of one-colour pictures; image i has 1 + i % 3 captions.
+
+    Captions are numbered image by image, and see caption_words() and colour() for what they say and show. The
+    pictures lie in two container files, or one by one under image_root.
     """
     folder.mkdir(parents=True, exist_ok=True)
     dictionary = make_dictionary(mask=False)
     dictionary.save(str(folder / "dict.txt"))
     entries: dict[str, Any] = {}
     for split in splits:
-        index = ImageIndexWriter(images_path(folder, split))
-        names = [f"{split}.images.bin", f"{split}.images.001.bin"]
-        contents = [b"", b""]
-        pairs: list[int] = []
-        for image in range(images):
-            part = image % 2
-            data = png(colour(image))
-            index.add(ImageRecord(part, len(contents[part]), len(data), 24, 20, zlib.crc32(data)))
-            contents[part] += data
-            pairs += [image] * (1 + image % 3)
-        for name, content in zip(names, contents, strict=True):
-            (folder / name).write_bytes(content)
-        index.close(names)
+        write_images(folder, split, images, image_root)
+        pairs = [image for image in range(images) for _ in range(1 + image % 3)]
         np.save(pairs_path(folder, split), np.array(pairs, dtype=np.int64))
-        builder = MMapIndexedDatasetBuilder(f"{text_prefix(folder, split)}.bin", np.uint16)
-        for caption in range(len(pairs)):
-            ids = [dictionary.index(f"w{word}") for word in caption_words(caption)]
-            builder.add_item(torch.tensor([*ids, dictionary.eos()]))
-        builder.finalize(f"{text_prefix(folder, split)}.idx")
-        entries[split] = {"images": images, "captions": len(pairs)}
-    manifest = {"format_version": 1, "splits": entries, "tokenizer": {"kind": "sentencepiece"}}
+        write_captions(folder, split, dictionary, len(pairs))
+        fields = {"number": {"type": "integer", "missing": 0}}
+        entries[split] = {"images": images, "captions": len(pairs), "images_per_text": 1, "fields": fields}
+    manifest = {"format_version": FORMAT_VERSION, "splits": entries, "tokenizer": {"kind": "sentencepiece"}}
+    manifest["image_store"] = "reference" if image_root else "packed"
+    if image_root:
+        manifest["image_root"] = str(image_root)
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def write_shards(folder: Path, images: Sequence[int]) -> Path:
+    """A sharded data-bin of images[i] pictures in shard i; only the first has a valid split."""
+    names = [f"shard{number}" for number in range(len(images))]
+    for number, (name, count) in enumerate(zip(names, images, strict=True)):
+        write_databin(folder / name, count, ["train"] if number else ["train", "valid"])
+    (folder / "manifest.json").write_text(json.dumps({"format_version": FORMAT_VERSION, "shards": names}))
     return folder

@@ -1,6 +1,37 @@
-"""Readers of raw sources. Each reads its own format and gives the same records: see SourceImage."""
+"""Readers of raw sources: a module for each, with the command that prepares it."""
 
-from .karpathy import read_karpathy
-from .tsv import read_tsv
+from . import (
+    cc,
+    coco,
+    flickr30k,
+    folder,
+    karpathy,
+    nlvr2,
+    sbu,
+    snli_ve,
+    tables,
+    tsv,
+    visual_genome,
+    vqa,
+    webdataset,
+)
+from .base import SourceCommand
 
-__all__ = ["read_karpathy", "read_tsv"]
+# As mvlm-prep lists them: general forms first, then data sets by name.
+COMMANDS: list[SourceCommand] = [
+    tsv.COMMAND,
+    *tables.COMMANDS,
+    folder.COMMAND,
+    webdataset.COMMAND,
+    karpathy.COMMAND,
+    coco.COMMAND,
+    flickr30k.COMMAND,
+    visual_genome.COMMAND,
+    sbu.COMMAND,
+    cc.COMMAND,
+    vqa.COMMAND,
+    nlvr2.COMMAND,
+    snli_ve.COMMAND,
+]
+
+__all__ = ["COMMANDS"]

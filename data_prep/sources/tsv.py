@@ -1,81 +1,75 @@
 """Reader of tab-separated captions: ``image<TAB>caption`` lines, and ``image<TAB>split`` lines for the splits."""
 
+import argparse
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from functools import partial
+from pathlib import Path
 
-from mvlm_plugin.data.databin import canonical_split
-
-from ..records import Caption, RejectionLog, SourceImage, is_split_name
-from .grouping import ImageGrouper
-
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-class _Row(NamedTuple):
-    line: int
-    image: str
-    value: str
+from ..records import RejectionLog, Row
+from .base import SourceCommand, TableSource, add_images_option
+from .option_types import names_list
+from .splits import add_split_options, split_lookup, subset_of
+from .text_lines import image_rows
 
 
-def _rows(path: Path, log: RejectionLog) -> Iterator[_Row]:
-    """Well-formed lines of a two-column file; blank lines are skipped, others logged."""
-    source = str(path)
-    with open(path, "rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if number == 1:
-                raw = raw.removeprefix(_BYTE_ORDER_MARK)
-            if not raw.strip():
-                continue
-            try:
-                fields = raw.rstrip(b"\r\n").decode("utf-8").split("\t")
-            except UnicodeDecodeError as error:
-                log.add("malformed line", f"not UTF-8: {error.reason} at byte {error.start}", source, number)
-                continue
-            if len(fields) != 2:
-                reason = f"expected 2 tab-separated fields, found {len(fields)}"
-                log.add("malformed line", reason, source, number, fields[0])
-            elif not fields[0].strip():
-                log.add("malformed line", "the image name is empty", source, number, fields[0])
-            else:
-                yield _Row(number, fields[0], fields[1])
-
-
-def _read_splits(path: Path, log: RejectionLog) -> dict[PurePosixPath, str]:
-    splits: dict[PurePosixPath, str] = {}
-    for row in _rows(path, log):
-        name = row.value.strip()
-        if not is_split_name(name):
-            reason = f"split name {name!r}: only letters, digits, _ and - may be used"
-            log.add("bad split name", reason, str(path), row.line, row.image)
-            continue
-        split = canonical_split(name)
-        known = splits.setdefault(PurePosixPath(row.image), split)
-        if known != split:
-            reason = f"the image is already in split {known!r}, not {split!r}"
-            log.add("conflicting split", reason, str(path), row.line, row.image)
-    return splits
-
-
-def read_tsv(captions: Path, splits: Path | None, subset: str, log: RejectionLog) -> list[SourceImage]:
-    """Read captions, and the splits of their images.
+def read_tsv(
+    captions: str, splits: str | None, subset: str, fields: list[str], log: RejectionLog, scratch: Path
+) -> Iterator[Row]:
+    """Rows in the order of the captions file.
 
     Args:
         captions: file of ``image<TAB>caption`` lines, no header.
         splits: file of ``image<TAB>split`` lines; None puts every image into subset.
         subset: split of every image where there is no splits file.
+        fields: names of the columns after the caption, which become label fields (strings).
         log: takes the lines that cannot be used.
+        scratch: folder for the table of splits.
 
     Raises:
-        OSError: a file cannot be read.
+        PrepError, OSError: a file cannot be read.
     """
-    split_of = None if splits is None else _read_splits(splits, log)
-    grouper = ImageGrouper(log)
-    for row in _rows(captions, log):
-        split = subset if split_of is None else split_of.get(PurePosixPath(row.image))
-        if split is None:
-            reason = f"{splits} names no usable split for the image"
-            log.add("no split", reason, str(captions), row.line, row.image, row.value)
-        else:
-            grouper.add(row.image, split, Caption(row.value, str(captions), row.line))
-    return grouper.images()
+    hint = "; name the further columns with --fields"
+    with split_lookup(splits, subset, log, scratch) as split_of:
+        for line, (image, caption, *labels) in image_rows(captions, 2 + len(fields), log, hint):
+            split = split_of(image)
+            if split is None:
+                reason = f"{splits} names no usable split for the image"
+                log.add("no split", reason, captions, line, image, caption)
+                continue
+            values = dict(zip(fields, labels, strict=True)) if fields else None
+            yield Row((image,), split, caption, captions, line, values)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--captions", required=True, metavar="FILE",
+        help="UTF-8 lines 'image<TAB>caption' without header; an image may have several lines",
+    )  # fmt: skip
+    add_images_option(parser)
+    add_split_options(parser)
+    parser.add_argument(
+        "--fields", type=names_list, default=[], metavar="NAME,NAME",
+        help="names of further columns after the caption, stored as label fields: 'answer' for lines "
+        "'image<TAB>question<TAB>answer'; every line must have them all",
+    )  # fmt: skip
+
+
+def _build(args: argparse.Namespace) -> TableSource:
+    subset = subset_of(args)
+    return TableSource(
+        kind="tsv",
+        images=args.images,
+        files={"captions": args.captions} | ({"splits": args.splits} if args.splits else {}),
+        read=partial(read_tsv, args.captions, args.splits, subset, args.fields),
+        options={"subset": None if args.splits else subset, "fields": args.fields},
+        position_name="line",
+    )
+
+
+COMMAND = SourceCommand(
+    name="tsv",
+    summary="Prepare images whose captions are lines of a tab-separated file.",
+    example="mvlm-prep tsv --captions captions.tsv --splits splits.tsv --images images --dest data-bin/my-set",
+    add_options=_add_options,
+    build=_build,
+)

@@ -1,7 +1,6 @@
 """The destination is complete or absent, and never replaced unasked."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +11,10 @@ from pathlib import Path
 import pytest
 from prep_helpers import Source, folder_bytes, write_image
 
+from data_prep import encoding, merge
 from data_prep import prepare as prepare_module
-from data_prep.cli import main
+from data_prep.parallel import WorkerDied
+from data_prep.records import PrepError
 
 REPOSITORY = Path(__file__).parents[2]
 RunPrepare = Callable[..., Path]
@@ -67,21 +68,71 @@ def test_a_folder_that_is_no_data_bin_is_never_replaced(
     assert (tmp_path / "bin" / "thesis.txt").read_text() == "years of work"
 
 
-@pytest.mark.parametrize("stage", ["hash_files", "publish", "installed_tokenizer"])
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_a_failure_midway_leaves_nothing(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseException
-) -> None:
+STAGES = {
+    "plan": (prepare_module, "build_plan"),
+    "parts": (prepare_module, "run_parts"),
+    "tokenizer": (encoding, "train_tokenizer"),
+    "encoding": (merge, "encode_captions"),
+    "hashes": (merge, "hash_files"),
+    "publishing": (prepare_module, "publish"),
+}
+
+
+def failing(error: BaseException) -> Callable[..., None]:
     def fail(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr(prepare_module, stage, fail)
-    status = main([*source.write(), "--dest", str(tmp_path / "bin")])
-    assert status == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    return fail
+
+
+def leftovers(folder: Path) -> list[str]:
+    """What lies in a folder but for the source and the data-bins."""
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_work_that_cannot_succeed_leaves_nothing(
+    source: Source, tmp_path: Path, prepare: RunPrepare, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    monkeypatch.setattr(*STAGES[stage], failing(PrepError("cannot be")))
+    prepare(source.write(), status=2)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
+@pytest.mark.parametrize(
+    ("stage", "error"),
+    [
+        *((stage, OSError("disk full")) for stage in STAGES),
+        ("parts", KeyboardInterrupt()),
+        ("encoding", WorkerDied("out of memory")),
+    ],
+)
+def test_work_that_may_succeed_another_time_is_kept(
+    source: Source, tmp_path: Path, prepare: RunPrepare, monkeypatch: pytest.MonkeyPatch, stage: str,
+    error: BaseException,
+) -> None:  # fmt: skip
+    whole = prepare(source.write(), name="whole")
+    with monkeypatch.context() as context:
+        context.setattr(*STAGES[stage], failing(error))
+        assert not prepare(source.write(), status=130 if isinstance(error, KeyboardInterrupt) else 2).exists()
+    assert leftovers(tmp_path) == [".bin.partial"]
+    assert folder_bytes(prepare(source.write())) == folder_bytes(whole)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("stage", ["hashes", "publishing"])
 def test_a_failed_overwrite_keeps_the_old_one(
+    source: Source, prepare: RunPrepare, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    databin = prepare(source.write())
+    before = folder_bytes(databin)
+    monkeypatch.setattr(*STAGES[stage], failing(PrepError("no luck")))
+    prepare(source.write(), "--max-pixels", "1000", "--overwrite", status=2)
+    assert folder_bytes(databin) == before
+    assert sorted(path.name for path in databin.parent.iterdir()) == ["bin", "raw"]
+
+
+def test_a_data_bin_that_cannot_be_replaced_stays(
     source: Source, prepare: RunPrepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     databin = prepare(source.write())
@@ -89,14 +140,14 @@ def test_a_failed_overwrite_keeps_the_old_one(
     rename = os.rename
 
     def fail(old: Path, new: Path) -> None:
-        if ".partial-" in str(old):
+        if new == databin and "old-" not in str(old):
             raise OSError("no luck")
         rename(old, new)
 
     monkeypatch.setattr(os, "rename", fail)
     prepare(source.write(), "--overwrite", status=2)
     assert folder_bytes(databin) == before
-    assert sorted(path.name for path in databin.parent.iterdir()) == ["bin", "raw"]
+    assert leftovers(databin.parent) == [".bin.partial"]
 
 
 def children_of(process: int) -> list[int]:
@@ -128,10 +179,7 @@ def test_a_killed_run_leaves_no_destination_and_no_processes(tmp_path: Path, num
     assert process.wait(timeout=30) == (-9 if number == signal.SIGKILL else 143)
     assert len(children) == 2
     assert not dest.exists()
-    leftovers = list(tmp_path.iterdir())
-    assert not leftovers or number == signal.SIGKILL
+    assert leftovers(tmp_path) == [".bin.partial"]
     while any(map(is_running, children)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(is_running, children))
-    for leftover in leftovers:
-        shutil.rmtree(leftover)

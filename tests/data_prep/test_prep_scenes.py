@@ -14,7 +14,7 @@ from data_prep.cli import main
 from data_prep.records import PrepError
 from data_prep.scene_drawing import BACKGROUNDS, COLOURS, draw_scene
 from data_prep.scene_layout import Scene
-from data_prep.scenes import compose, draw_combinations, split_sizes
+from data_prep.scenes import compose, draw_combinations, scenes_source, split_sizes
 
 
 def scenes(count: int, seed: int = 1, image_size: int = 64) -> list[Scene]:
@@ -157,7 +157,7 @@ def test_limits() -> None:
     assert split_sizes(4000) == {"train": 3000, "valid": 500, "test": 500}
     assert sum(split_sizes(4003).values()) == 4003
     with pytest.raises(PrepError, match="ask for fewer"):
-        draw_combinations(1, 100_001)
+        scenes_source(100_001, 1, 64)
 
 
 def test_every_picture_is_different(prepare: Callable[..., Path]) -> None:

@@ -33,19 +33,15 @@ def test_bytes_captions_and_pairs_equal_the_source(source: Source, prepare: Call
     assert rejections(databin) == []
 
 
-def test_small_containers_change_only_the_packing(source: Source, prepare: Callable[..., Path]) -> None:
-    databin = prepare(source.write(), "--container-bytes", "250")
-    containers = sorted(path.name for path in databin.glob("train.images*.bin"))
-    assert "train.images.bin" in containers
-    assert "train.images.001.bin" in containers
-    assert all(path.stat().st_size <= 250 for path in databin.glob("train.images*.bin"))
+def test_each_part_has_a_container_of_its_own(source: Source, prepare: Callable[..., Path]) -> None:
+    databin = prepare(source.write(), "--part-images", "3")
+    names = sorted(path.name for path in databin.glob("train.images*.bin"))
+    assert names == ["train.images.001.bin", "train.images.002.bin", "train.images.bin"]
+    data = [(source.images / f"{number}.png").read_bytes() for number in range(8)]
+    assert (databin / "train.images.bin").read_bytes() == b"".join(data[:3])
+    assert (databin / "train.images.002.bin").read_bytes() == b"".join(data[6:])
     assert stored_pairs(databin, "train") == expected_pairs(source, "train")
-
-
-def test_an_image_larger_than_a_container_has_its_own(source: Source, prepare: Callable[..., Path]) -> None:
-    databin = prepare(source.write(), "--container-bytes", "1")
-    assert len(list(databin.glob("train.images*.bin"))) == 8
-    assert stored_pairs(databin, "train") == expected_pairs(source, "train")
+    assert stored_pairs(databin, "valid") == expected_pairs(source, "val")
 
 
 def test_workers_do_not_change_a_byte(source: Source, prepare: Callable[..., Path]) -> None:
@@ -54,11 +50,12 @@ def test_workers_do_not_change_a_byte(source: Source, prepare: Callable[..., Pat
         write_image(path, number)
         if number % 9 == 0:
             path.write_bytes(b"broken")
-    arguments = source.write()
+    arguments = [*source.write(), "--part-images", "7"]
     one = prepare(arguments, "--workers", "1", name="one")
-    two = prepare(arguments, "--workers", "2", name="two")
-    assert folder_bytes(one) == folder_bytes(two)
     assert len(rejections(one)) == 8
+    for workers in ("2", "3"):
+        other = prepare(arguments, "--workers", workers, name=f"with {workers}")
+        assert folder_bytes(other) == folder_bytes(one)
 
 
 def test_an_image_with_five_captions_is_stored_once(source: Source, prepare: Callable[..., Path]) -> None:
@@ -163,7 +160,7 @@ def test_karpathy_splits_file_paths_and_bad_entries(source: Source, prepare: Cal
     captions = {split: entry["captions"] for split, entry in manifest["splits"].items()}
     assert captions == {"extra": 2, "train": 4, "valid": 1}
     assert stored_pairs(databin, "train")[2:] == [(data, "a dog runs"), (data, "a brown dog")]
-    assert [entry["record"] for entry in rejections(databin)] == [2, 2, 4, 5, 6, 7, 8, 10, 2, 9]
+    assert [entry["record"] for entry in rejections(databin)] == [2, 2, 2, 4, 5, 6, 7, 8, 9, 10]
 
 
 @pytest.mark.parametrize("content", ["not json", "[" * 100_000, "[]", '{"images": 3}', "\xff"])

@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from fairseq.data.encoders.gpt2_bpe import GPT2BPE, GPT2BPEConfig
 from prep_helpers import SHARED_DATA, Source, stored_pairs, stored_tokens, write_image
 
-from data_prep.tokenizer_training import TrainedSentencePiece, installed_tokenizer
+from data_prep.tokenizer_training import TrainCaptions, installed_tokenizer, train_tokenizer
 
 GPT2 = SHARED_DATA / "gpt2_bpe"
 FLICKR = SHARED_DATA / "flickr8k"
@@ -113,6 +113,6 @@ def test_wrong_tokenizer_options_name_the_fix(
 @pytest.mark.parametrize("captions", [["a"], ["\u732b"], ["hello"] * 3, ["x" * 5000, "dog"]])
 def test_tiny_corpora_can_be_trained_on(tmp_path: Path, captions: list[str]) -> None:
     (tmp_path / "captions.txt").write_text("".join(f"{caption}\n" for caption in captions), encoding="utf-8")
-    TrainedSentencePiece(8000).install(tmp_path, tmp_path / "captions.txt", len(captions))
+    train_tokenizer(tmp_path, TrainCaptions([tmp_path / "captions.txt"], len(captions)), 8000)
     tokenizer = installed_tokenizer("sentencepiece", tmp_path)
     assert tokenizer.decode(tokenizer.encode(captions[-1])) == captions[-1]

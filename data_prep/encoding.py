@@ -1,0 +1,75 @@
+"""Trains the tokenizer on the captions of the parts, and encodes them."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from fairseq.data.indexed_dataset import best_fitting_int_dtype
+
+from mvlm_plugin.data.tokenizers import CaptionTokenizer
+
+from .destination import publish_folder
+from .parallel import count_done, progress_bar, run_units
+from .parts import Parts
+from .records import PrepError
+from .tokenizer_training import TrainCaptions, installed_tokenizer, train_tokenizer
+from .work import TRAIN, Job, WorkFolder
+
+
+def ensure_tokenizer(work: WorkFolder, job: Job, parts: Parts) -> CaptionTokenizer:
+    """The job's tokenizer; it is trained on the captions of the train split where that is still to do."""
+    if not work.tokenizer.is_dir():
+        if TRAIN not in parts.splits:
+            raise PrepError(
+                f"there is no train split to train a tokenizer on (splits: {', '.join(parts.splits)}): "
+                "give --tokenizer-from DATABIN, the folder prepared for training"
+            )
+        folder = work.path / f"tokenizer.{os.getpid()}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        paths = [Path(f"{part.prefix}.captions") for _, part in parts.of_split(TRAIN, list(range(job.parts)))]
+        train_tokenizer(folder, TrainCaptions(paths, parts.captions(TRAIN)), job.tokenizer["vocab_size"])
+        publish_folder(folder, work.tokenizer)
+    return installed_tokenizer(job.tokenizer["kind"], work.tokenizer)
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """Encodes the captions of a part; goes to worker processes, which load the tokenizer themselves."""
+
+    parts: Parts
+    kind: str
+    tokenizer_folder: Path
+
+    def __call__(self, number: int) -> None:
+        folder = self.parts.text / f"{number:06d}"
+        if folder.is_dir():
+            return
+        tokenizer = installed_tokenizer(self.kind, self.tokenizer_folder)
+        dtype = best_fitting_int_dtype(len(tokenizer.dictionary))
+        unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        for split in self.parts.summaries[number]["splits"]:
+            sizes = []
+            with (
+                open(self.parts.folders[number] / f"{split}.captions", encoding="utf-8", newline="\n") as lines,
+                open(unfinished / f"{split}.tokens", "wb") as tokens,
+            ):
+                for line in lines:
+                    ids = np.array(tokenizer.encode(line.removesuffix("\n")), dtype=dtype)
+                    tokens.write(ids.tobytes())
+                    sizes.append(len(ids))
+                    count_done()
+            np.array(sizes, dtype="<i4").tofile(unfinished / f"{split}.sizes")
+        publish_folder(unfinished, folder)
+
+
+def encode_captions(work: WorkFolder, job: Job, parts: Parts, workers: int) -> None:
+    """Encode the captions of all parts."""
+    total = sum(parts.captions(split) for split in parts.splits)
+    encoder = _Encoder(parts, job.tokenizer["kind"], work.tokenizer)
+    with progress_bar(total, "encode captions", "caption") as bar:
+        run_units(encoder, range(job.parts), workers, bar)

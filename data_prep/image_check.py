@@ -1,0 +1,62 @@
+"""Decodes every image once: its upright size, its hashes, and, where asked for, smaller bytes to store."""
+
+import io
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from PIL import Image
+
+from mvlm_plugin.data.images import BadImageError, open_image, to_rgb
+
+from .records import BadImage, LoadedImage
+from .similarity import content_hash, perceptual_hash
+
+DEFAULT_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How images are checked and stored.
+
+    Attributes:
+        max_pixels: larger images are rejected.
+        max_side: images whose longer side has more pixels are made smaller and stored as JPEG; None = never.
+        quality: JPEG quality; where it is given, every image is stored as JPEG.
+    """
+
+    max_pixels: int
+    max_side: int | None = None
+    quality: int | None = None
+
+    def request(self) -> dict[str, Any]:
+        """The settings that decide the outcome."""
+        return asdict(self)
+
+
+def check_image(data: bytes, settings: ImageSettings) -> LoadedImage | BadImage:
+    """Decode an image completely; the pixels are dropped."""
+    try:
+        image = open_image(data, settings.max_pixels)
+        mode = image.mode
+        upright = to_rgb(image)
+    except BadImageError as error:
+        return BadImage("bad image", str(error))
+    content, perceptual = content_hash(data), perceptual_hash(upright)
+    stored, (width, height) = _stored_form(data, upright, settings)
+    return LoadedImage(stored, width, height, mode, zlib.crc32(stored), content, perceptual)
+
+
+def _stored_form(data: bytes, image: Image.Image, settings: ImageSettings) -> tuple[bytes, tuple[int, int]]:
+    """Bytes to store and their size in pixels: as they are, or encoded anew."""
+    too_large = settings.max_side is not None and max(image.size) > settings.max_side
+    if not too_large and settings.quality is None:
+        return data, image.size
+    if too_large:
+        assert settings.max_side is not None
+        scale = settings.max_side / max(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=settings.quality or DEFAULT_QUALITY)
+    return encoded.getvalue(), image.size

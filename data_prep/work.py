@@ -1,0 +1,134 @@
+"""The folder of unfinished work beside a destination: what a killed run leaves, and the next one goes on with."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .part import is_part_sound, part_folder
+from .records import PrepError
+
+TRAIN = "train"
+_JOB = "job.json"
+_LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the parts are made of and what becomes of them; the same for all runs that share the work.
+
+    Attributes:
+        request: everything that decides the outcome, as the manifest stores it.
+        source: the source's entry of the manifest.
+        parts: number of parts.
+        shards: number of data-bins that the training split is divided into; part p goes to shard p % shards.
+        image_root: folder that the images are referred to in; None where they are packed.
+        plan_images: images of the plan, 0 without one.
+        images_per_text: the most images of a text.
+        position_name: see RejectionLog.
+        duplicates: what becomes of images with the same bytes: "merge", "drop" or "keep".
+        tokenizer: kind and settings of a tokenizer that is trained; None where its files are in the folder already.
+    """
+
+    request: dict[str, Any]
+    source: dict[str, Any]
+    parts: int
+    shards: int
+    image_root: str | None
+    plan_images: int
+    images_per_text: int
+    position_name: str
+    duplicates: str
+    tokenizer: dict[str, Any]
+
+
+class WorkFolder:
+    """The folder ``.NAME.partial`` beside the destination ``NAME``.
+
+    Args:
+        dest: the data-bin that is being made.
+    """
+
+    def __init__(self, dest: Path) -> None:
+        self.dest = dest
+        self.path = dest.with_name(f".{dest.name}.partial")
+        self.plan = self.path / "plan"
+        self.parts = self.path / "parts"
+        self.text = self.path / "text"
+        self.tokenizer = self.path / "tokenizer"
+        self.out = self.path / "out"
+
+    @contextmanager
+    def locked(self, shared: bool) -> Iterator[None]:
+        """Hold the folder; it is made where it is not there. shared: jobs that each make some of the parts.
+
+        Raises:
+            PrepError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / _LOCK, "w") as file:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PrepError(
+                    f"{self.dest} is being prepared by another process: wait for it, or use another --dest"
+                ) from None
+            yield
+
+    def begin(self, request: dict[str, Any], overwrite: bool) -> None:
+        """Take over the work that is there if it answers the same request.
+
+        Raises:
+            PrepError: it answers another one, and overwrite is not given.
+        """
+        path = self.path / "request.json"
+        text = json.dumps(request, sort_keys=True)
+        known = path.read_text(encoding="utf-8") if path.is_file() else text
+        if known != text:
+            if not overwrite:
+                raise PrepError(
+                    f"{self.path} holds unfinished work of other options or other source files: go on with those, "
+                    "give --overwrite to begin anew, or use another --dest"
+                )
+            self.clear()
+        partial = path.with_name(f"request.{os.getpid()}")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+
+    def save_job(self, job: Job) -> None:
+        """Keep what merging needs."""
+        partial = self.path / f"{_JOB}.{os.getpid()}"
+        partial.write_text(json.dumps(asdict(job), sort_keys=True), encoding="utf-8")
+        os.replace(partial, self.path / _JOB)
+
+    def load_job(self) -> Job:
+        """What save_job kept.
+
+        Raises:
+            PrepError: there is no unfinished work.
+        """
+        try:
+            return Job(**json.loads((self.path / _JOB).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise PrepError(f"there is no unfinished work for {self.dest}: give the --dest of the jobs") from None
+
+    def missing_parts(self, job: Job) -> list[int]:
+        """Numbers of the parts that are not there yet."""
+        return [number for number in range(job.parts) if not is_part_sound(part_folder(self.parts, number))]
+
+    def clear(self) -> None:
+        """Remove everything but the lock."""
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
