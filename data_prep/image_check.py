@@ -13,6 +13,9 @@ from .records import BadImage, LoadedImage
 from .similarity import content_hash, perceptual_hash
 
 DEFAULT_QUALITY = 90
+# Each scan of a JPEG goes through all its pixels. Photos have about ten; one of many more, though small, may take hours.
+_MAX_SCANS = 1000
+_SCAN = b"\xff\xda"
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,25 @@ class ImageSettings:
 
 def check_image(data: bytes, settings: ImageSettings) -> LoadedImage | BadImage:
     """Decode an image completely; the pixels are dropped."""
+    if data.startswith(b"\xff\xd8") and data.count(_SCAN) > _MAX_SCANS:
+        return BadImage("bad image", f"{data.count(_SCAN)} scans are more than the {_MAX_SCANS} that a JPEG may have")
     try:
         image = open_image(data, settings.max_pixels)
         mode = image.mode
         upright = to_rgb(image)
+        stored, (width, height) = _stored_form(data, upright, settings)
     except BadImageError as error:
         return BadImage("bad image", str(error))
     content, perceptual = content_hash(data), perceptual_hash(upright)
-    stored, (width, height) = _stored_form(data, upright, settings)
     return LoadedImage(stored, width, height, mode, zlib.crc32(stored), content, perceptual)
 
 
 def _stored_form(data: bytes, image: Image.Image, settings: ImageSettings) -> tuple[bytes, tuple[int, int]]:
-    """Bytes to store and their size in pixels: as they are, or encoded anew."""
+    """Bytes to store and their size in pixels: as they are, or encoded anew.
+
+    Raises:
+        BadImageError: a side is longer than a JPEG can have.
+    """
     too_large = settings.max_side is not None and max(image.size) > settings.max_side
     if not too_large and settings.quality is None:
         return data, image.size
@@ -58,5 +67,8 @@ def _stored_form(data: bytes, image: Image.Image, settings: ImageSettings) -> tu
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=settings.quality or DEFAULT_QUALITY)
+    try:
+        image.save(encoded, "JPEG", quality=settings.quality or DEFAULT_QUALITY)
+    except OSError as error:
+        raise BadImageError(f"{image.width} x {image.height} pixels cannot be stored as JPEG: {error}") from error
     return encoded.getvalue(), image.size

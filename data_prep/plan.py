@@ -61,7 +61,7 @@ class Plan:
 
     Attributes:
         images: how many.
-        digest: SHA-256 over name, size and modification time of every image.
+        digest: SHA-256 over all texts, and name, size and modification time of every image.
         splits: names of the splits.
         images_per_text: the most images of a text, 1 or more.
         rejected: rows that were dropped, by category.
@@ -92,6 +92,7 @@ class _Builder:
 
     def add(self, row: Row) -> None:
         """Keep a row, or log why not."""
+        self.digest.update(row.text.encode("utf-8", "surrogatepass"))
         text = accept_caption(row.text, self._limits)
         if isinstance(text, Rejection):
             self._reject(row, text.category, text.reason)

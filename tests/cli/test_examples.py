@@ -1,36 +1,17 @@
 """The recipes and every command of the documentation, run as they stand but for their size."""
 
 import json
-import os
 import re
-import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.cli.commands import BIN, ROOT, run
+from tests.cli.commands import ROOT, run
+from tests.cli.documents import PATH, documented_commands, in_folder, smaller
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "examples").rglob("README.md"))]
-# What makes a documented command small enough for a test.
-SMALLER = {"--max-update": "2", "--batch-size": "8", "--warmup-updates": "1", "--pairs": "80", "--vocab-size": "200"}
-PATH = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-
-
-def documented_commands(document: Path) -> list[str]:
-    """The command lines of a document's bash blocks, continued lines joined, comments and make targets left out."""
-    blocks = re.findall(r"```bash\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line for line in (line.split("  #")[0].strip() for line in lines) if line and not line.startswith("make ")]
-
-
-def smaller(line: str) -> str:
-    """The command with the numbers of SMALLER."""
-    words = shlex.split(line, posix=False)
-    for position, word in enumerate(words[:-1]):
-        words[position + 1] = SMALLER.get(word, words[position + 1])
-    return " ".join(words)
 
 
 @pytest.fixture
@@ -56,12 +37,6 @@ def workplace(tmp_path: Path, scenes: Path) -> Path:
     (tmp_path / "flickr8k" / "images").symlink_to(tmp_path / "images")
     (tmp_path / "flickr8k" / "dataset_flickr8k.json").write_text(json.dumps({"dataset": "small", "images": images}))
     return tmp_path
-
-
-def in_folder(folder: Path, line: str) -> str:
-    """Run a shell command line there."""
-    script = f"cd {shlex.quote(str(folder))} && {line}"
-    return run(["bash", "-euo", "pipefail", "-c", script], PATH=PATH, UPDATES="2")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])

@@ -87,6 +87,11 @@ def test_a_pipeline_that_reads_captions_needs_a_tokenizer(tiny_databin: Path) ->
         )
 
 
+def test_a_random_pipeline_of_held_out_pairs_is_refused(tiny_databin: Path) -> None:
+    with pytest.raises(ValueError, match="is random, and held-out images must not vary"):
+        open_pairs(tiny_databin, "valid", eval_transform=FULL)
+
+
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Folders whose tokenizer the task has loaded."""

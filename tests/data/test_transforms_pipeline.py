@@ -109,6 +109,11 @@ def test_what_cannot_work_is_told_before_any_image(text: str, message: str) -> N
     assert "\n" not in str(error.value)
 
 
+def test_a_text_beyond_measure_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        Pipeline("decode" + "|flip" * 20_000, 32)
+
+
 @pytest.mark.parametrize("name", ["flip", "randaugment(2, 7)", "random_resized_crop(32)", "random_stretched_crop(32)"])
 def test_held_out_images_must_not_vary(name: str) -> None:
     text = f"decode|{name}|resize_exact({{size}})"

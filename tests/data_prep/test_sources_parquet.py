@@ -36,9 +36,9 @@ def test_a_table_of_paths(tmp_path: Path) -> None:
     )  # fmt: skip
     options = ["--split-column", "split", "--fields", "n"]
     found, rejected = rows(PARQUET, tmp_path, "--data", path, "--images", "i", *options)
-    assert [(row.images[0], row.text, row.position, row.split, row.fields, row.ids) for row in found] == [
-        ("a.jpg", "one", 0, "train", {"n": 1}, ()), ("a.jpg", "two", 0, "train", {"n": 1}, ()),
-        ("000000000009.jpg", "three", 1, "valid", {}, ("coco:9",)),
+    assert [(row.images[0], row.text, row.position, row.split, row.fields) for row in found] == [
+        ("a.jpg", "one", 0, "train", {"n": 1}), ("a.jpg", "two", 0, "train", {"n": 1}),
+        ("000000000009.jpg", "three", 1, "valid", {}),
     ]  # fmt: skip
     assert [entry["position"] for entry in rejected] == [1, 2, 3]
     with pytest.raises(PrepError, match="holds paths: say with --images"):
@@ -57,8 +57,7 @@ def test_images_as_hugging_face_keeps_them(tmp_path: Path) -> None:
     found, rejected = samples(PARQUET, tmp_path, "--data", f"val={path}", "--fields", "answers")
     missing = BadImage("missing image", "the row has no image bytes")
     assert found == [
-        Sample("COCO_val2014_000000391895.jpg", PNG, None, "valid", ("one",), 0, ({"answers": ["a", "b"]},),
-               ("coco:391895",)),
+        Sample("COCO_val2014_000000391895.jpg", PNG, None, "valid", ("one",), 0, ({"answers": ["a", "b"]},)),
         Sample("00000001", PNG + b"2", None, "valid", ("two",), 1, ({"answers": []},)),
         Sample("00000002", missing, None, "valid", ("three",), 2, ({},)),
         Sample("gone.jpg", missing, None, "valid", ("four",), 3, ({"answers": []},)),

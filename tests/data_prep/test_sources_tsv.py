@@ -72,13 +72,6 @@ def test_further_columns_become_label_fields(tmp_path: Path) -> None:
             build(COMMAND, "--captions", captions, "--images", "i", "--fields", wrong)
 
 
-def test_names_of_coco_and_flickr_give_identifiers(tmp_path: Path) -> None:
-    names = ["x/COCO_val2014_000000391895.jpg", "000000000009.png", "2970773875_164f0c0b83_z.jpg", "12.jpg", "1_2.jpg"]
-    captions = write(tmp_path / "c.tsv", "".join(f"{name}\tx\n" for name in names))
-    found, _ = rows(COMMAND, tmp_path, "--captions", captions, "--images", "i")
-    assert [row.ids for row in found] == [("coco:391895",), ("coco:9",), ("flickr:2970773875",), (), ()]
-
-
 def test_a_file_in_a_store_is_read(tmp_path: Path) -> None:
     with fsspec.open("memory://tsv/c.tsv", "wb") as file:
         file.write(b"a.jpg\tone\n")
