@@ -41,7 +41,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "mvlm-prep=data_prep.cli:main",
+            "mvlm-prep=data_prep.command:main",
             "mvlm-reconstruct=mvlm_plugin.reconstruct:main",
         ]
     },

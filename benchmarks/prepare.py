@@ -51,7 +51,7 @@ def decode_all(paths: list[Path], workers: int) -> float:
 def prep(arguments: list[str], watch: Callable[[int], None] | None = None) -> float:
     """Seconds that mvlm-prep takes; watch is called with its process id again and again."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "data_prep.cli", *arguments]
+    command = [sys.executable, "-m", "data_prep.command", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         if watch is not None:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mvlm_plugin.data.databin import MANIFEST, DataBinError, read_manifest
+from mvlm_plugin.data.databin import MANIFEST, DataBinError, read_manifest, shard_folders
 
 from .files import sha256_of
 from .parallel import progress_bar
@@ -60,6 +60,11 @@ def is_prepared(dest: Path, request: dict[str, Any], overwrite: bool) -> bool:
         return False
     try:
         manifest = read_manifest(dest)
+        sizes = {
+            folder / name: entry["bytes"]
+            for folder in dict.fromkeys([dest, *shard_folders(dest)])
+            for name, entry in read_manifest(folder).get("files", {}).items()
+        }
     except DataBinError as error:
         raise PrepError(f"{error} Replace it with --overwrite") from error
     if manifest.get("request") != json.loads(json.dumps(request)):
@@ -67,8 +72,7 @@ def is_prepared(dest: Path, request: dict[str, Any], overwrite: bool) -> bool:
             f"{dest} was prepared from other options or other source files: "
             "use --overwrite to replace it, or another --dest"
         )
-    files = manifest.get("files", {})
-    broken = [name for name, entry in files.items() if _size(dest / name) != entry["bytes"]]
+    broken = [str(path.relative_to(dest)) for path, size in sizes.items() if _size(path) != size]
     if broken:
         names = ", ".join(broken)
         raise PrepError(f"{dest} is damaged ({names} missing or changed): prepare it again with --overwrite")
@@ -80,6 +84,11 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
+
+
+def private_path(path: Path) -> Path:
+    """A name beside path for what this process alone writes; other machines may write into the same folder."""
+    return path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}")
 
 
 def publish_folder(partial: Path, folder: Path) -> None:

@@ -1,16 +1,15 @@
 """Trains the tokenizer on the captions of the parts, and encodes them."""
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fairseq.data.indexed_dataset import best_fitting_int_dtype
 
+from mvlm_plugin.data.token_file import token_type
 from mvlm_plugin.data.tokenizers import CaptionTokenizer
 
-from .destination import publish_folder
+from .destination import private_path, publish_folder
 from .parallel import count_done, progress_bar, run_units
 from .parts import Parts
 from .records import PrepError
@@ -26,7 +25,7 @@ def ensure_tokenizer(work: WorkFolder, job: Job, parts: Parts) -> CaptionTokeniz
                 f"there is no train split to train a tokenizer on (splits: {', '.join(parts.splits)}): "
                 "give --tokenizer-from DATABIN, the folder prepared for training"
             )
-        folder = work.path / f"tokenizer.{os.getpid()}"
+        folder = private_path(work.tokenizer)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         paths = [Path(f"{part.prefix}.captions") for _, part in parts.of_split(TRAIN, list(range(job.parts)))]
@@ -48,8 +47,8 @@ class _Encoder:
         if folder.is_dir():
             return
         tokenizer = installed_tokenizer(self.kind, self.tokenizer_folder)
-        dtype = best_fitting_int_dtype(len(tokenizer.dictionary))
-        unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
+        dtype = token_type(len(tokenizer.dictionary))
+        unfinished = private_path(folder)
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         for split in self.parts.summaries[number]["splits"]:

@@ -23,13 +23,18 @@ class Place(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An image, its clean captions, and where its bytes lie; plan_id is 0 where there is no plan."""
+    """An image, its clean captions, and where its bytes lie.
+
+    source, position: where the image is named; plan_id: 0 where there is no plan.
+    """
 
     name: str
     split: str
     data: bytes | BadImage
     place: Place | None
     texts: list[Text]
+    source: str
+    position: int | str
     plan_id: int = 0
 
 
@@ -50,7 +55,8 @@ class PlanEntries:
         start = part * self._part_images
         for image in planned_images(self._folder, start, start + self._part_images):
             place = Place(image.file, 0)
-            yield Entry(image.name, image.split, read_image_file(image.file.path), place, image.texts, image.id)
+            data = read_image_file(image.file.path)
+            yield Entry(image.name, image.split, data, place, image.texts, image.source, image.position, image.id)
 
 
 class ArchiveEntries:
@@ -82,7 +88,7 @@ class ArchiveEntries:
             if texts:
                 known = container is not None and sample.offset is not None
                 place = Place(container, sample.offset) if known else None  # type: ignore[arg-type]
-                yield Entry(sample.name, sample.split, sample.data, place, texts)
+                yield Entry(sample.name, sample.split, sample.data, place, texts, path, sample.position)
 
     def _excluded_by(self, sample: Sample) -> str | None:
         if self._exclusions is None or sample.split != "train":

@@ -7,15 +7,17 @@ from typing import Any
 
 from PIL import Image
 
-from mvlm_plugin.data.images import BadImageError, open_image, to_rgb
+from mvlm_plugin.data.images import BadImageError, open_image, preview_image, to_rgb
 
 from .records import BadImage, LoadedImage
 from .similarity import content_hash, perceptual_hash
 
 DEFAULT_QUALITY = 90
-# Each scan of a JPEG goes through all its pixels. Photos have about ten; one of many more, though small, may take hours.
-_MAX_SCANS = 1000
+# Every scan of a JPEG goes through all its pixels. Photos have about ten; a small file of very many may take hours.
+_MAX_SCANS = 100
 _SCAN = b"\xff\xda"
+# Frame headers of baseline and extended sequential JPEGs. They have one scan if it holds all components.
+_SEQUENTIAL = (0xC0, 0xC1)
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,37 @@ class ImageSettings:
 
 
 def check_image(data: bytes, settings: ImageSettings) -> LoadedImage | BadImage:
-    """Decode an image completely; the pixels are dropped."""
-    if data.startswith(b"\xff\xd8") and data.count(_SCAN) > _MAX_SCANS:
+    """Decode an image; the pixels are dropped."""
+    if _may_have_many_scans(data) and data.count(_SCAN) > _MAX_SCANS:
         return BadImage("bad image", f"{data.count(_SCAN)} scans are more than the {_MAX_SCANS} that a JPEG may have")
     try:
-        image = open_image(data, settings.max_pixels)
-        mode = image.mode
-        upright = to_rgb(image)
-        stored, (width, height) = _stored_form(data, upright, settings)
+        if settings.max_side is None and settings.quality is None:
+            preview, width, height, mode = preview_image(data, settings.max_pixels)
+            stored = data
+        else:
+            image = open_image(data, settings.max_pixels)
+            mode = image.mode
+            preview = to_rgb(image)
+            stored, (width, height) = _stored_form(data, preview, settings)
     except BadImageError as error:
         return BadImage("bad image", str(error))
-    content, perceptual = content_hash(data), perceptual_hash(upright)
+    content, perceptual = content_hash(data), perceptual_hash(preview)
     return LoadedImage(stored, width, height, mode, zlib.crc32(stored), content, perceptual)
+
+
+def _may_have_many_scans(data: bytes) -> bool:
+    """Whether it takes a look at all bytes to know how many scans a JPEG has."""
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    position, components = 2, 0
+    while len(data) > position + 9 and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker in _SEQUENTIAL:
+            components = data[position + 9]
+        elif marker == _SCAN[1]:
+            return components == 0 or data[position + 4] != components
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return True
 
 
 def _stored_form(data: bytes, image: Image.Image, settings: ImageSettings) -> tuple[bytes, tuple[int, int]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fairseq.data.indexed_dataset import best_fitting_int_dtype
 
 from mvlm_plugin.data.databin import FORMAT_VERSION, MANIFEST, REJECTED
+from mvlm_plugin.data.token_file import token_type
 from mvlm_plugin.data.tokenizers import CaptionTokenizer
 
 from .destination import hash_files
@@ -62,7 +62,7 @@ class DatabinMerger:
         images.close()
         self.container_hashes.update(images.container_hashes)
         texts = TextMerger(
-            self._folder, self._scratch, split, best_fitting_int_dtype(len(self._dictionary)), self._dictionary.unk(),
+            self._folder, self._scratch, split, token_type(len(self._dictionary)), self._dictionary.unk(),
             self._plan_numbers, self._job.images_per_text,
         )  # fmt: skip
         for number, part in self._parts.of_split(split, numbers):
@@ -113,7 +113,7 @@ def merge_parts(
         for shard in range(shards):
             folder = work.out / f"shard{shard}" if shards > 1 else work.out
             manifests.append(_merge_one(folder, shard, shards, work, job, parts, tokenizer, duplicates, log))
-            duplicates.next_databin()
+            duplicates.next_shard()
             bar.update()
     duplicates.close()
     excluded = parts.excluded()

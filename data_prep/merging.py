@@ -4,6 +4,7 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
+from .destination import is_prepared
 from .options import add_workers_option
 from .prepare import finish
 from .records import PrepError
@@ -28,8 +29,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    works = [WorkFolder(path.resolve()) for path in args.jobs]
+    works = [WorkFolder(path) for path in dict.fromkeys(path.resolve() for path in args.jobs)]
     dest = (args.dest or args.jobs[0]).resolve()
+    is_prepared(dest, {}, overwrite=True)
     if dest.exists() and not args.overwrite:
         raise PrepError(f"{dest} is there already: give --overwrite to replace it, or another --dest")
     for work in works:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import struct
 import warnings
@@ -12,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .destination import publish_folder
+from .destination import private_path, publish_folder
 from .entries import Entries, Entry, Place
 from .exclusion import Exclusions
 from .image_check import ImageSettings, check_image
@@ -72,7 +71,7 @@ def run_part(job: PartJob, number: int) -> int:
     if is_part_sound(folder):
         return number
     shutil.rmtree(folder, ignore_errors=True)
-    partial = folder.with_name(f"{folder.name}.{os.uname().nodename}.{os.getpid()}")
+    partial = private_path(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -94,6 +93,8 @@ def _write_part(job: PartJob, number: int, folder: Path) -> None:
             if isinstance(image, BadImage):
                 for text in entry.texts:
                     log.add(image.category, image.reason, text.source, text.position, entry.name, text.text)
+                if not entry.texts:  # it is the second image of a text
+                    log.add(image.category, image.reason, entry.source, entry.position, entry.name)
                 continue
             if entry.split not in writers:
                 writers[entry.split] = PartSplitWriter(folder, entry.split, job.packed)
@@ -139,8 +140,8 @@ class PartSplitWriter:
 
     Files: ``SPLIT.images.bin`` (packed), ``.records`` and ``.hashes`` (raw arrays), ``.owners`` (int64, image of each
     caption within the part's split), ``.plan_ids`` (int64), and lines: ``.containers``, ``.names``, ``.captions``,
-    ``.origins`` (source and position of each caption), and, where the source has them, ``.fields`` and ``.more``
-    (plan ids of a caption's further images).
+    ``.origins`` (source and position of each caption), ``.more`` (plan ids of the further images of each caption that
+    has some), and, where the source has them, ``.fields``.
     """
 
     def __init__(self, folder: Path, split: str, packed: bool) -> None:
@@ -152,6 +153,8 @@ class PartSplitWriter:
         self._containers = self._images = self._captions = self._image_bytes = 0
         self._sha256 = hashlib.sha256()
         self._modes: Counter[str] = Counter()
+        for kind in ("owners", "captions", "origins", "more"):  # all images may be second images of texts
+            self._write(kind, b"")
 
     def add(self, image: LoadedImage, entry: Entry) -> None:
         """Store an image and its captions."""

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from .captions import CaptionLimits, Rejection, accept_caption
-from .destination import publish_folder
+from .destination import private_path, publish_folder
 from .disk_table import open_database
 from .exclusion import Exclusions
 from .image_files import ImageFile, image_place
@@ -24,7 +24,7 @@ from .sources.image_ids import all_ids_of_name
 _SCHEMA = """
 CREATE TABLE images (
   id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, split TEXT NOT NULL,
-  path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL);
+  path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, source TEXT NOT NULL, position);
 CREATE TABLE bad_images (key TEXT PRIMARY KEY, category TEXT NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE excluded_images (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE texts (
@@ -46,13 +46,15 @@ class Text(NamedTuple):
 
 
 class PlannedImage(NamedTuple):
-    """An image with its captions in source order; id counts the plan's images from 1."""
+    """An image with its captions in source order; id counts the plan's images from 1; source, position: first row."""
 
     id: int
     name: str
     split: str
     file: ImageFile
     texts: list[Text]
+    source: str
+    position: int | str
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class _Builder:
             return
         ids: list[int] = []
         for image in row.images:
-            found = self._image(image, row.split)
+            found = self._image(image, row)
             if isinstance(found, BadImage):
                 self._reject(row, found.category, found.reason, image)
                 return
@@ -116,14 +118,15 @@ class _Builder:
     def _reject(self, row: Row, category: str, reason: str, image: str | None = None) -> None:
         self.log.add(category, reason, row.source, row.position, image or row.images[0], row.text)
 
-    def _image(self, name: str, split: str) -> int | BadImage:
+    def _image(self, name: str, row: Row) -> int | BadImage:
         """Plan id of an image; captions of the same image mostly follow each other."""
-        if self._latest[:2] != (name, split):
-            self._latest = (name, split, self._look_up(name, split))
+        if self._latest[:2] != (name, row.split):
+            self._latest = (name, row.split, self._look_up(name, row))
         return self._latest[2]
 
-    def _look_up(self, name: str, split: str) -> int | BadImage:
+    def _look_up(self, name: str, row: Row) -> int | BadImage:
         """Plan id of an image; it belongs to the split in which it appears first."""
+        split = row.split
         key = str(PurePosixPath(name))
         try:
             known = self.database.execute("SELECT id, split FROM images WHERE key = ?", (key,)).fetchone()
@@ -136,9 +139,9 @@ class _Builder:
                 return BadImage(*bad)
         except UnicodeEncodeError:
             return BadImage("missing image", "not a possible file name: it has unpaired surrogates")
-        return self._new_image(key, name, split)
+        return self._new_image(key, name, row)
 
-    def _new_image(self, key: str, name: str, split: str) -> int | BadImage:
+    def _new_image(self, key: str, name: str, row: Row) -> int | BadImage:
         file = self._place.find(name)
         if isinstance(file, BadImage):
             self.digest.update(f"{key}\0{file.reason}\n".encode("utf-8", "surrogatepass"))
@@ -147,8 +150,8 @@ class _Builder:
         self.digest.update(f"{key}\0{file.size} {file.mtime_ns}\n".encode("utf-8", "surrogatepass"))
         path = os.fsencode(file.path)
         inserted = self.database.execute(
-            "INSERT INTO images (key, name, split, path, size, mtime_ns) VALUES (?, ?, ?, ?, ?, ?)",
-            (key, name, split, path, file.size, file.mtime_ns),
+            "INSERT INTO images VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (key, name, row.split, path, file.size, file.mtime_ns, row.source, row.position),
         )
         assert inserted.lastrowid is not None
         return inserted.lastrowid
@@ -195,7 +198,7 @@ def build_plan(folder: Path, source: TableSource, limits: CaptionLimits, exclusi
     """
     if (folder / _PLAN).is_file():
         return Plan(**json.loads((folder / _PLAN).read_text(encoding="utf-8")))
-    partial = folder.with_name(f"{folder.name}.{os.uname().nodename}.{os.getpid()}")
+    partial = private_path(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -216,20 +219,28 @@ def build_plan(folder: Path, source: TableSource, limits: CaptionLimits, exclusi
     return plan
 
 
+def parts_of_split(folder: Path, split: str, part_images: int) -> list[int]:
+    """Numbers of the parts, of so many images each, in which a split has images."""
+    with closing(_open_plan(folder)) as database:
+        query = "SELECT DISTINCT (id - 1) / ? FROM images WHERE split = ?"
+        return [number for (number,) in database.execute(query, (part_images, split))]
+
+
+def _open_plan(folder: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{(folder / _DATABASE).resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+
+
 def planned_images(folder: Path, start: int, stop: int) -> Iterator[PlannedImage]:
     """Images start .. stop - 1 of a plan, counted from 0, with their captions."""
-    address = f"{(folder / _DATABASE).resolve().as_uri()}?mode=ro&immutable=1"
-    with closing(sqlite3.connect(address, uri=True)) as database:
-        images = database.execute(
-            "SELECT id, name, split, path, size, mtime_ns FROM images WHERE id > ? AND id <= ? ORDER BY id",
-            (start, stop),
-        )
-        for number, name, split, path, size, mtime_ns in images:
+    with closing(_open_plan(folder)) as database:
+        images = database.execute("SELECT * FROM images WHERE id > ? AND id <= ? ORDER BY id", (start, stop))
+        for number, _, name, split, path, size, mtime_ns, source, position in images:
             rows = database.execute(
                 "SELECT text, source, position, fields, more FROM texts WHERE image = ? ORDER BY rowid", (number,)
             )
             texts = [
-                Text(text, source, position, json.loads(fields) if fields else None, tuple(json.loads(more or "[]")))
-                for text, source, position, fields, more in rows
+                Text(text, origin, line, json.loads(fields) if fields else None, tuple(json.loads(more or "[]")))
+                for text, origin, line, fields, more in rows
             ]
-            yield PlannedImage(number, name, split, ImageFile(os.fsdecode(path), size, mtime_ns), texts)
+            file = ImageFile(os.fsdecode(path), size, mtime_ns)
+            yield PlannedImage(number, name, split, file, texts, source, position)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mvlm_plugin.data.databin import DataBinError
 
 from .captions import CaptionLimits
-from .destination import is_prepared, publish, publish_folder
+from .destination import is_prepared, private_path, publish, publish_folder
 from .distribution import run_parts
 from .entries import ArchiveEntries, Entries, PlanEntries
 from .exclusion import Exclusions, exclusion_request
@@ -21,7 +21,7 @@ from .image_files import image_place
 from .merge import ExtraFiles, merge_parts
 from .parallel import WorkerDied
 from .part import PartJob
-from .plan import build_plan
+from .plan import build_plan, parts_of_split
 from .records import PrepError
 from .sources.base import ArchiveSource, Source, TableSource
 from .tokenizer_training import TokenizerSource
@@ -119,8 +119,8 @@ def prepare(source: Source, options: Options, extra_files: ExtraFiles | None = N
     with work.locked(shared=options.shard_range is not None):
         work.begin(base, options.overwrite)
         with _cleared_on_error(work, options):
-            exclusions = Exclusions.load(options.exclude, options.exclude_distance, work.path / "exclusions")
-            layout = _lay_out(source, options, work, exclusions if options.exclude else None)
+            exclusions = _load_exclusions(options, work)
+            layout = _lay_out(source, options, work, exclusions)
             request = base if layout.digest is None else {**base, "digest": layout.digest}
             if is_prepared(options.dest, request, options.overwrite):
                 work.remove()
@@ -130,7 +130,7 @@ def prepare(source: Source, options: Options, extra_files: ExtraFiles | None = N
             work.save_job(job)
             if not options.tokenizer.needs_training and not work.tokenizer.is_dir():
                 _install_tokenizer(work, options.tokenizer)
-            _make_parts(source, options, work, layout, job, exclusions if options.exclude else None)
+            _make_parts(source, options, work, layout, job, exclusions)
             if options.shard_range is not None:
                 return None
             return finish([work], job, job.shards, options.dest, options.workers, options.overwrite, extra_files)
@@ -184,6 +184,17 @@ def _archives_digest(source: ArchiveSource) -> str:
     return digest.hexdigest()
 
 
+def _load_exclusions(options: Options, work: WorkFolder) -> Exclusions | None:
+    """What --exclude names, read once for all runs that share the work; None where it names nothing."""
+    if not options.exclude:
+        return None
+    if not work.exclusions.is_dir():
+        folder = private_path(work.exclusions)
+        Exclusions.load(options.exclude, options.exclude_distance, folder)
+        publish_folder(folder, work.exclusions)
+    return Exclusions(work.exclusions / "exclusions")
+
+
 def _lay_out(source: Source, options: Options, work: WorkFolder, exclusions: Exclusions | None) -> _Layout:
     if isinstance(source, TableSource):
         return _lay_out_table(source, options, work, exclusions)
@@ -197,7 +208,10 @@ def _lay_out_table(source: TableSource, options: Options, work: WorkFolder, excl
     plan = build_plan(work.plan, source, options.captions, exclusions)
     part_images = options.part_images or max(PART_IMAGES, plan.images // _MOST_PARTS)
     if options.shards > 1:
+        if plan.images_per_text > 1:
+            raise PrepError("--shards cannot divide texts of several images, which lie in any of them: leave it out")
         part_images = min(part_images, max(1, plan.images // (_PARTS_OF_SHARD * options.shards)))
+        _check_shards(options.shards, parts_of_split(work.plan, TRAIN, part_images))
     parts = -(-plan.images // part_images)
     entries = PlanEntries(work.plan, part_images)
     splits = set(plan.splits)
@@ -208,8 +222,8 @@ def _lay_out_table(source: TableSource, options: Options, work: WorkFolder, excl
 
 def _lay_out_archives(source: ArchiveSource, options: Options, exclusions: Exclusions | None) -> _Layout:
     paths = [path for _, path in source.archives]
-    if len(paths) < options.shards:
-        raise PrepError(f"--shards {options.shards} needs as many archives, there are {len(paths)}: ask for fewer")
+    if options.shards > 1:
+        _check_shards(options.shards, [number for number, (split, _) in enumerate(source.archives) if split == TRAIN])
     root = ""
     if options.image_store == "reference":
         if not source.can_reference or any(map(is_remote, paths)):
@@ -220,6 +234,13 @@ def _lay_out_archives(source: ArchiveSource, options: Options, exclusions: Exclu
     entries = ArchiveEntries(source, options.captions, exclusions)
     splits = {split for split, _ in source.archives}
     return _Layout(entries, len(paths), None, 0, None, splits, 1, root)
+
+
+def _check_shards(shards: int, train_parts: list[int]) -> None:
+    """Part p goes to shard p % shards."""
+    empty = sorted(set(range(shards)) - {number % shards for number in train_parts})
+    if empty:
+        raise PrepError(f"--shards {shards} leaves {len(empty)} of them without training images: ask for fewer")
 
 
 def _check_splits(layout: _Layout, options: Options, work: WorkFolder) -> None:
@@ -250,7 +271,7 @@ def _job(source: Source, options: Options, layout: _Layout, request: dict[str, A
 
 
 def _install_tokenizer(work: WorkFolder, tokenizer: TokenizerSource) -> None:
-    folder = work.path / f"tokenizer.{os.uname().nodename}.{os.getpid()}"
+    folder = private_path(work.tokenizer)
     folder.mkdir()
     tokenizer.install(folder)
     publish_folder(folder, work.tokenizer)

@@ -52,7 +52,9 @@ def _print_left_out(dest: str, manifest: dict[str, Any]) -> None:
     within, across = duplicates["images_within_a_split"], duplicates["images_across_splits"]
     if within:
         print(f"  images with the same bytes as another of their split: {within:,} ({duplicates['policy']})")
-    if across:
+    if across and duplicates["policy"] == "drop":
+        print(f"  images with the same bytes as one of another split: {across:,} (drop)")
+    elif across:
         print(
             f"mvlm-prep: warning: {across:,} images are in more than one split with the same bytes: results on the "
             "held-out splits may be too good. --duplicates drop keeps them out of train",

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fairseq.data import Dictionary
 
 from mvlm_plugin.data.databin import (
     DICTIONARY,
@@ -27,6 +26,9 @@ from mvlm_plugin.data.line_file import LineFile
 from mvlm_plugin.data.token_file import TokenFile
 
 from .parallel import ordered_map, progress_bar
+
+if TYPE_CHECKING:
+    from fairseq.data import Dictionary
 
 _CHUNK = 1 << 20
 
@@ -109,7 +111,7 @@ def pair_problems(folder: Path, split: str, entry: dict[str, Any]) -> Iterator[s
             yield f"{path.name}: image {image} has no caption"
 
 
-def text_problems(folder: Path, split: str, entry: dict[str, Any], dictionary: Dictionary) -> Iterator[str]:
+def text_problems(folder: Path, split: str, entry: dict[str, Any], dictionary: "Dictionary") -> Iterator[str]:
     """Every caption must be made of the dictionary's tokens and end with </s>; label fields must be there for each."""
     prefix = text_prefix(folder, split)
     if not all(Path(f"{prefix}.{kind}").is_file() for kind in ("idx", "bin")):

@@ -76,10 +76,10 @@ class Duplicates:
         self.within[split] += 1
         return {"merge": same[0], "drop": NOT_STORED, "keep": image}[self.policy]
 
-    def next_databin(self) -> None:
-        """Images can be merged only within a data-bin."""
-        if self.policy != "drop":
-            self._database.execute("DELETE FROM seen")
+    def next_shard(self) -> None:
+        """Images of the training split can be merged only within a data-bin."""
+        if self.policy == "merge":
+            self._database.execute("DELETE FROM seen WHERE split = 'train'")
 
     def close(self) -> None:
         """Close the scratch file."""
@@ -154,14 +154,18 @@ class ImageMerger:
             self._plan_numbers[np.fromfile(f"{part.prefix}.plan_ids", dtype=_INTEGER)] = numbers
 
     def _take_images(self, part: PartSplit, stored: np.ndarray) -> None:
-        records = np.fromfile(f"{part.prefix}.records", dtype=RECORD)
-        places = np.array([self._index.add_container(*container) for container in self._containers(part)])
+        records = np.fromfile(f"{part.prefix}.records", dtype=RECORD)[stored]
+        used, records["container"] = np.unique(records["container"], return_inverse=True)
+        if len(used) == 0:
+            return
+        containers = self._containers(part, set(used.tolist()))
+        places = np.array([self._index.add_container(*container) for container in containers])
         records["container"] = places[records["container"]]
-        self._index.extend(records[stored])
-        self.image_bytes += int(records["length"][stored].sum())
+        self._index.extend(records)
+        self.image_bytes += int(records["length"].sum())
 
-    def _containers(self, part: PartSplit) -> Iterator[tuple[str, int, int]]:
-        """Name, size and modification time (0: not checked) of the part's containers."""
+    def _containers(self, part: PartSplit, used: set[int]) -> Iterator[tuple[str, int, int]]:
+        """Name, size and modification time (0: not checked) of the part's containers that have stored images."""
         if self._root is None:
             count = len(self.container_hashes)
             name = f"{self._split}.images{f'.{count:03d}' if count else ''}.bin"
@@ -170,7 +174,7 @@ class ImageMerger:
             yield name, part.summary["image_bytes"], 0
             return
         with open(f"{part.prefix}.containers", encoding="utf-8") as lines:
-            for line in lines:
+            for line in (line for number, line in enumerate(lines) if number in used):
                 path, size, mtime_ns = json.loads(line)
                 yield os.path.relpath(path, self._root), size, mtime_ns
 
@@ -241,7 +245,7 @@ class TextMerger:
         if self._plan_numbers is None:
             return first
         with open(f"{part.prefix}.more", encoding="utf-8") as lines:
-            more = np.array([json.loads(line) for line in lines], dtype=_INTEGER)
+            more = np.array([json.loads(line) for line in lines], dtype=_INTEGER).reshape(-1, self._columns - 1)
         return np.concatenate([first, self._plan_numbers[more]], axis=1)
 
     def _add_fields(self, path: str, kept: np.ndarray) -> None:

@@ -5,11 +5,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from .destination import private_path
 from .part import is_part_sound, part_folder
 from .records import PrepError
 
@@ -58,6 +59,7 @@ class WorkFolder:
         self.dest = dest
         self.path = dest.with_name(f".{dest.name}.partial")
         self.plan = self.path / "plan"
+        self.exclusions = self.path / "exclusions"
         self.parts = self.path / "parts"
         self.text = self.path / "text"
         self.tokenizer = self.path / "tokenizer"
@@ -70,21 +72,40 @@ class WorkFolder:
         Raises:
             PrepError: another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / _LOCK, "w") as file:
-            try:
-                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise PrepError(
-                    f"{self.dest} is being prepared by another process: wait for it, or use another --dest"
-                ) from None
+        self._mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        while (file := self._open_lock()) is None:
+            pass
+        with file:
+            self._lock_file = file
             yield
 
+    def _open_lock(self) -> TextIO | None:
+        """The lock's file, locked; None where the folder was removed meanwhile by the process that held it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(self.path / _LOCK, "w"))
+                self._lock(file, self._mode)
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path / _LOCK)):
+                    stack.pop_all()
+                    return file
+            except FileNotFoundError:
+                pass
+        return None
+
+    def _lock(self, file: TextIO, mode: int) -> None:
+        try:
+            fcntl.flock(file, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PrepError(
+                f"{self.dest} is being prepared by another process: wait for it, or use another --dest"
+            ) from None
+
     def begin(self, request: dict[str, Any], overwrite: bool) -> None:
-        """Take over the work that is there if it answers the same request.
+        """Take over the work that is there if it answers the same request; to be called while it is locked.
 
         Raises:
-            PrepError: it answers another one, and overwrite is not given.
+            PrepError: it answers another one, and overwrite is not given or other jobs are at work on it.
         """
         path = self.path / "request.json"
         text = json.dumps(request, sort_keys=True)
@@ -95,15 +116,17 @@ class WorkFolder:
                     f"{self.path} holds unfinished work of other options or other source files: go on with those, "
                     "give --overwrite to begin anew, or use another --dest"
                 )
+            self._lock(self._lock_file, fcntl.LOCK_EX)
             self.clear()
-        partial = path.with_name(f"request.{os.getpid()}")
+        partial = private_path(path)
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
+        self._lock(self._lock_file, self._mode)
 
     def save_job(self, job: Job) -> None:
         """Keep what merging needs."""
-        partial = self.path / f"{_JOB}.{os.getpid()}"
-        partial.write_text(json.dumps(asdict(job), sort_keys=True), encoding="utf-8")
+        partial = private_path(self.path / _JOB)
+        partial.write_text(json.dumps(asdict(job)), encoding="utf-8")
         os.replace(partial, self.path / _JOB)
 
     def load_job(self) -> Job:

@@ -1,18 +1,23 @@
 """fairseq plugin for joint masked vision and language modeling (MaskVLM; Kwon et al., ICLR 2023).
 
-Importing the package registers its task, architectures, criterion and components with fairseq.
+Importing the package registers its task, architectures, criterion and components with fairseq. The command mvlm-prep,
+which needs no more than the data-bin format, sets MVLM_PLUGIN_REGISTER=0 for itself: torch and fairseq take seconds.
 """
+
+import os
 
 from . import log_levels  # noqa: F401  (before fairseq is imported)
 
-# isort: split
-from . import criterions, encoders, fusion, heads, models, tasks  # noqa: F401
-from .checkpoints import allow_fairseq_checkpoints
-from .data.images import RgbImage
-from .data.transforms import Draw, register_image_operation
-from .models.architectures import register_architecture
-from .models.config import MvlmConfig
-from .registry import register_fusion, register_image_decoder, register_image_encoder, register_text_encoder
+if os.environ.get("MVLM_PLUGIN_REGISTER") != "0":
+    from . import criterions, encoders, fusion, heads, models, tasks  # noqa: F401
+    from .checkpoints import allow_fairseq_checkpoints
+    from .data.images import RgbImage
+    from .data.transforms import Draw, register_image_operation
+    from .models.architectures import register_architecture
+    from .models.config import MvlmConfig
+    from .registry import register_fusion, register_image_decoder, register_image_encoder, register_text_encoder
+
+    allow_fairseq_checkpoints()
 
 __all__ = [
     "Draw",
@@ -25,5 +30,3 @@ __all__ = [
     "register_image_operation",
     "register_text_encoder",
 ]
-
-allow_fairseq_checkpoints()

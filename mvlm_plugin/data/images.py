@@ -3,7 +3,10 @@
 import functools
 import importlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -12,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 DEFAULT_MAX_PIXELS = 50_000_000
 _ORIENTATION = 0x0112  # EXIF tag; 1 = upright
+_SIDEWAYS = {5, 6, 7, 8}
 
 
 class BadImageError(ValueError):
@@ -28,14 +32,57 @@ def open_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image
     Raises:
         BadImageError: empty, unknown format, damaged, truncated or too large.
     """
+    with _bad_image_errors():
+        image = _open_header(data, max_pixels)
+        image.load()
+        return image
+
+
+class Preview(NamedTuple):
+    """What preparation has to know of an image.
+
+    image: upright, RGB, a JPEG at an eighth of its size or more; width, height: of the upright image, in pixels;
+    mode: Pillow colour mode before the conversion to RGB.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    mode: str
+
+
+def preview_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Preview:
+    """Decode an image to see that it is sound: of a JPEG all bytes are decoded, but not all pixels are worked out.
+
+    Args:
+        data, max_pixels: as for open_image.
+
+    Raises:
+        BadImageError: as open_image and to_rgb; damaged JPEGs are refused just where open_image refuses them.
+    """
+    with _bad_image_errors():
+        image = _open_header(data, max_pixels)
+        width, height, mode = *image.size, image.mode
+        image.draft("L", (max(1, width // 8), max(1, height // 8)))
+        image.load()
+        if image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS:
+            width, height = height, width
+    return Preview(to_rgb(image), width, height, mode)
+
+
+def _open_header(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise BadImageError("empty file")
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if image.width * image.height > max_pixels:
+        raise BadImageError(f"{image.width} x {image.height} pixels are more than the limit of {max_pixels}")
+    return image
+
+
+@contextmanager
+def _bad_image_errors() -> Iterator[None]:
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = image.size
-        if width * height > max_pixels:
-            raise BadImageError(f"{width} x {height} pixels are more than the limit of {max_pixels}")
-        image.load()
+        yield
     except BadImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -44,7 +91,6 @@ def open_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image
         raise BadImageError(f"not an image of these formats: {', '.join(FORMATS)}") from error
     except Exception as error:  # Pillow's decoders raise nearly every type on hostile bytes
         raise BadImageError(f"cannot be decoded: {type(error).__name__}: {error}") from error
-    return image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

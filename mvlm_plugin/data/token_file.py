@@ -21,7 +21,13 @@ _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<9sQBQ")
 _CODES: dict[int, np.dtype[Any]] = {4: np.dtype("<i4"), 5: np.dtype("<i8"), 8: np.dtype("<u2"), 9: np.dtype("<u4")}
 _SIZE, _POINTER = np.dtype("<i4"), np.dtype("<i8")
+_SMALL_VOCABULARY = 65500
 _CHUNK = 1 << 20  # entries whose pointers are worked out at once
+
+
+def token_type(vocabulary: int) -> np.dtype:
+    """The type that fairseq stores the tokens of a vocabulary of so many entries in."""
+    return np.dtype("<u2") if vocabulary < _SMALL_VOCABULARY else np.dtype("<u4")
 
 
 class TokenFileWriter:

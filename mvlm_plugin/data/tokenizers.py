@@ -1,15 +1,19 @@
-"""Caption tokenizers as a data-bin stores them: text -> dictionary ids, and ids -> text."""
+"""Caption tokenizers as a data-bin stores them: text -> dictionary ids, and ids -> text.
+
+fairseq is imported where it is used: it takes seconds, which preparation spends on decoding images meanwhile.
+"""
 
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import sentencepiece
-from fairseq.data import Dictionary
-from fairseq.data.encoders.gpt2_bpe_utils import get_encoder
 
 from .databin import DICTIONARY, DataBinError, read_manifest
+
+if TYPE_CHECKING:
+    from fairseq.data import Dictionary
 
 SENTENCEPIECE_MODEL = "tokenizer.spm"
 GPT2_ENCODER = "encoder.json"
@@ -46,6 +50,8 @@ class Gpt2Splitter:
     """GPT-2 byte-level BPE through fairseq's own encoder: symbols are decimal GPT-2 ids."""
 
     def __init__(self, encoder_json: Path, vocab_bpe: Path) -> None:
+        from fairseq.data.encoders.gpt2_bpe_utils import get_encoder
+
         try:
             self._encoder = get_encoder(str(encoder_json), str(vocab_bpe))
         except (OSError, ValueError, IndexError, AttributeError) as error:
@@ -74,7 +80,7 @@ class CaptionTokenizer:
         dictionary: symbols <-> ids; special symbols never come out of text.
     """
 
-    def __init__(self, splitter: Splitter, dictionary: Dictionary) -> None:
+    def __init__(self, splitter: Splitter, dictionary: "Dictionary") -> None:
         self.splitter = splitter
         self.dictionary = dictionary
         self._specials = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"}
@@ -106,12 +112,14 @@ def build_splitter(kind: str, folder: Path) -> Splitter:
     raise DataBinError(f"unknown tokenizer {kind!r}; known: {', '.join(TOKENIZER_FILES)}.")
 
 
-def load_dictionary(folder: Path) -> Dictionary:
+def load_dictionary(folder: Path) -> "Dictionary":
     """The dictionary of a data-bin, without the mask symbol.
 
     Raises:
         DataBinError: dict.txt is missing or damaged.
     """
+    from fairseq.data import Dictionary
+
     try:
         return Dictionary.load(str(folder / DICTIONARY))
     except Exception as error:  # fairseq raises a plain Exception on text that is not UTF-8

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetBuilder
+from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetBuilder, best_fitting_int_dtype
 
 from mvlm_plugin.data import token_file
 from mvlm_plugin.data.databin import DataBinError
-from mvlm_plugin.data.token_file import TokenFile, TokenFileWriter
+from mvlm_plugin.data.token_file import TokenFile, TokenFileWriter, token_type
 
 ENTRIES = [[5, 6, 7], [2], [], [9, 65000, 1, 3], [4, 2]]
 
@@ -121,3 +121,8 @@ def test_a_file_cut_short_while_open_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.text.bin").write_bytes(b"")
     with pytest.raises(DataBinError, match="is damaged"):
         file.tokens(0)
+
+
+@pytest.mark.parametrize("vocabulary", [1, 65499, 65500, 200_000])
+def test_tokens_are_stored_in_the_type_that_fairseq_chooses(vocabulary: int) -> None:
+    assert token_type(vocabulary) == np.dtype(best_fitting_int_dtype(vocabulary))

@@ -239,7 +239,8 @@ def _odd_but_good(random: Random) -> BadImageFile:
         "bytes behind the image": lambda: encoded(image, random.choice(("PNG", "JPEG", "GIF"))) + random.randbytes(900),
     }
     kind = random.choice(list(choices))
-    return BadImageFile(kind, choices[kind](), False)
+    # What is too wide for a JPEG cannot be stored as one.
+    return BadImageFile(kind, choices[kind](), None if choices[kind] is _very_wide else False)
 
 
 _MAKERS: tuple[Callable[[Random], BadImageFile], ...] = (

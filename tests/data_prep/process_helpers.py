@@ -19,6 +19,8 @@ _PATIENCE = 60.0
 class Run:
     """mvlm-prep in a process group of its own, forked from this process so that it starts at once.
 
+    At the end of a ``with`` statement nothing of it is left.
+
     Args:
         arguments: of mvlm-prep, --dest among them.
         log: file that its output goes to.
@@ -31,6 +33,14 @@ class Run:
         self.log = log
         assert self._process.pid is not None
         self.pid = self._process.pid
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process.is_alive():
+            self.send_to_group(signal.SIGKILL)
+            self._process.join()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process alone."""

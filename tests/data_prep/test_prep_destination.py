@@ -50,12 +50,13 @@ def test_another_request_keeps_what_is_there_until_overwrite(
     assert [path.name for path in databin.parent.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize(("more", "name"), [([], "train.pairs.npy"), (["--shards", "2"], "shard1/train.pairs.npy")])
 def test_a_damaged_data_bin_is_not_already_prepared(
-    source: Source, prepare: RunPrepare, capsys: pytest.CaptureFixture[str]
+    source: Source, prepare: RunPrepare, capsys: pytest.CaptureFixture[str], more: list[str], name: str
 ) -> None:
-    (prepare(source.write()) / "train.pairs.npy").unlink()
-    prepare(source.write(), status=2)
-    assert "train.pairs.npy" in capsys.readouterr().err
+    (prepare(source.write(), *more) / name).unlink()
+    prepare(source.write(), *more, status=2)
+    assert f"is damaged ({name} missing or changed)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])

@@ -22,6 +22,7 @@ from prep_helpers import (
 from process_helpers import Run, finished_parts, stop_at_parts, work_folder
 
 from data_prep.cli import main
+from data_prep.exclusion import Exclusions
 
 SOURCES: dict[str, Callable[[Path], list[str]]] = {"tsv": write_many, "webdataset": write_tars}
 RunPrepare = Callable[..., Path]
@@ -52,8 +53,9 @@ def test_shards_divide_the_train_split_and_nothing_else(made: Made, kind: str) -
     images = [set(stored_images(shard, "train")) for shard in shards]
     assert sum(map(len, images)) == len(set().union(*images))
     assert max(map(len, images)) - min(map(len, images)) <= 5
-    for split in ("text.bin", "text.idx", "pairs.npy", "images.idx", "hashes.npy", "names.bin"):
-        assert (shards[0] / f"valid.{split}").read_bytes() == (single / f"valid.{split}").read_bytes()
+    assert stored_pairs(shards[0], "valid") == stored_pairs(single, "valid")
+    for kind_of_file in ("text.bin", "text.idx", "pairs.npy", "hashes.npy", "names.bin"):
+        assert (shards[0] / f"valid.{kind_of_file}").read_bytes() == (single / f"valid.{kind_of_file}").read_bytes()
     for shard in shards:
         assert (shard / "dict.txt").read_bytes() == (single / "dict.txt").read_bytes()
         assert (shard / "tokenizer.spm").read_bytes() == (single / "tokenizer.spm").read_bytes()
@@ -159,22 +161,42 @@ def test_a_job_is_not_disturbed_by_one_of_other_options(
 ) -> None:
     arguments, _, sharded = made["tsv"]
     common = [*arguments, "--shards", "3"]
-    run = Run([*common, "--shard-range", "0:3", "--dest", str(tmp_path / "bin")], tmp_path / "log", stop_at_parts)
-    run.wait_until_stopped()
-    prepare(common, "--shard-range", "1:2", "--max-pixels", "9999", "--overwrite", status=2)
-    assert "is being prepared by another process" in capsys.readouterr().err
-    prepare(common, status=2)
-    assert "is being prepared by another process" in capsys.readouterr().err
-    run.send(signal.SIGCONT)
-    assert run.wait() == 0
-    assert main(["merge", str(tmp_path / "bin")]) == 0
-    assert folder_bytes(tmp_path / "bin") == folder_bytes(sharded)
+    dest = tmp_path / "bin"
+    with Run([*common, "--shard-range", "0:3", "--dest", str(dest)], tmp_path / "log", stop_at_parts) as run:
+        run.wait_until_stopped()
+        prepare(common, "--shard-range", "1:2", "--max-pixels", "9999", "--overwrite", status=2)
+        assert "is being prepared by another process" in capsys.readouterr().err
+        prepare(common, status=2)
+        assert "is being prepared by another process" in capsys.readouterr().err
+        run.send(signal.SIGCONT)
+        assert run.wait() == 0
+    assert main(["merge", str(dest)]) == 0
+    assert folder_bytes(dest) == folder_bytes(sharded)
+
+
+def test_jobs_share_what_they_exclude(
+    made: Made, prepare: RunPrepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ids.txt").write_text("4\n6.png\n")
+    common = [*made["tsv"][0], "--shards", "3", "--exclude", str(tmp_path / "ids.txt")]
+    whole = prepare(common, name="whole")
+    assert manifest_of(whole)["excluded"] == {"ids.txt": {"ids": 2}}
+    dest = tmp_path / "bin"
+    with Run([*common, "--shard-range", "0:1", "--dest", str(dest)], tmp_path / "log", stop_at_parts) as run:
+        run.wait_until_stopped()
+        monkeypatch.delattr(Exclusions, "load")
+        prepare(common, "--shard-range", "1:3")
+        run.send(signal.SIGCONT)
+        assert run.wait() == 0
+    assert main(["merge", str(dest)]) == 0
+    assert folder_bytes(dest) == folder_bytes(whole)
 
 
 def test_merge_replaces_only_data_bins_and_only_when_asked(
     made: Made, prepare: RunPrepare, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = prepare(made["tsv"][0], "--shards", "3", "--shard-range", "0:3")
+    capsys.readouterr()
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "thesis.txt").write_text("years of work")
     for more in ([], ["--overwrite"]):
