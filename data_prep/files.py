@@ -4,6 +4,7 @@ import glob
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, cast
 
@@ -34,11 +35,16 @@ def open_binary(path: str) -> BinaryIO:
     """Open a local path or an URL for reading bytes.
 
     Raises:
-        PrepError: the driver of this kind of URL is missing, or the store refuses.
+        PrepError: the driver of this kind of URL is missing, the store refuses, or the path is no file but a pipe or a
+            device, which may never end.
         OSError: the file cannot be read.
     """
     if not is_remote(path):
-        return open(path, "rb")
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file
+        file.close()
+        raise PrepError(f"{path} is a pipe or a device: write its content to a file and give that")
     try:
         return cast(BinaryIO, fsspec.open(path, "rb").open())
     except OSError:

@@ -16,6 +16,8 @@ DEFAULT_QUALITY = 90
 # Every scan of a JPEG goes through all its pixels. Photos have about ten; a small file of very many may take hours.
 _MAX_SCANS = 100
 _SCAN = b"\xff\xda"
+# Bytes that fill up, or markers without a segment: no program writes them before the first scan.
+_NO_SEGMENT = {0x00, 0x01, *range(0xD0, 0xDA), 0xFF}
 # Frame headers of baseline and extended sequential JPEGs. They have one scan if it holds all components.
 _SEQUENTIAL = (0xC0, 0xC1)
 
@@ -65,6 +67,8 @@ def _may_have_many_scans(data: bytes) -> bool:
     position, components = 2, 0
     while len(data) > position + 9 and data[position] == 0xFF:
         marker = data[position + 1]
+        if marker in _NO_SEGMENT:
+            return True
         if marker in _SEQUENTIAL:
             components = data[position + 9]
         elif marker == _SCAN[1]:

@@ -86,9 +86,9 @@ class DatabinMerger:
 
 
 def merge_parts(
-    works: list[WorkFolder], job: Job, shards: int, workers: int, extra_files: ExtraFiles | None = None
+    works: list[WorkFolder], job: Job, shards: int, out: Path, workers: int, extra_files: ExtraFiles | None = None
 ) -> dict[str, Any]:
-    """Make the data-bin, or a folder of ``shards`` data-bins, in the first work folder's ``out``.
+    """Make the data-bin, or a folder of ``shards`` data-bins, in the folder ``out``; what lies there is removed.
 
     Returns:
         The manifest.
@@ -105,13 +105,13 @@ def merge_parts(
         raise PrepError(f"no usable image with a caption is left{reasons}. Check the captions file and --images")
     tokenizer = ensure_tokenizer(work, job, parts)
     encode_captions(work, job, parts, workers)
-    shutil.rmtree(work.out, ignore_errors=True)
+    shutil.rmtree(out, ignore_errors=True)
     merged = work.path / "merge.jsonl"
     duplicates = _new_duplicates(work, job)
     manifests: list[dict[str, Any]] = []
     with RejectionLog(merged, job.position_name) as log, progress_bar(shards, "merge", "data-bin") as bar:
         for shard in range(shards):
-            folder = work.out / f"shard{shard}" if shards > 1 else work.out
+            folder = out / f"shard{shard}" if shards > 1 else out
             manifests.append(_merge_one(folder, shard, shards, work, job, parts, tokenizer, duplicates, log))
             duplicates.next_shard()
             bar.update()
@@ -137,7 +137,7 @@ def merge_parts(
             "images_across_splits": duplicates.across,
         },
     }
-    return _finish(work.out, shards, common, manifests, logs, extra_files)
+    return _finish(out, shards, common, manifests, logs, extra_files)
 
 
 def _new_duplicates(work: WorkFolder, job: Job) -> Duplicates:

@@ -148,8 +148,10 @@ def finish(
     Raises:
         PrepError, DataBinError, OSError: as merge_parts and publish.
     """
-    manifest = merge_parts(works, job, shards, workers, extra_files)
-    publish(works[0].out, dest, overwrite)
+    # Beside dest: works may lie in another file system.
+    out = works[0].path / "out" if dest == works[0].dest else dest.with_name(f".{dest.name}.merging")
+    manifest = merge_parts(works, job, shards, out, workers, extra_files)
+    publish(out, dest, overwrite)
     for work in works:
         work.remove()
     return manifest

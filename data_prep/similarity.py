@@ -8,14 +8,14 @@ change                                         share of photos farther apart tha
 =============================================  ==========================================
 size halved, quartered, times 2 or 5; grey     0
 JPEG quality 20; brightness * 0.8 or * 1.1     0
-2 % cut off each side                          0.04
-5 % cut off each side; mirrored                0.77; 1
+2 % cut off each side                          0.05
+5 % cut off each side; mirrored                0.76; 1
 =============================================  ==========================================
 
 ============================  ======  ======  ======  ======
 pairs of different photos at  <= 6    <= 8    <= 10   <= 12
 ============================  ======  ======  ======  ======
-of 25 million                 0       1       21      167
+of 25 million                 0       1       20      169
 ============================  ======  ======  ======  ======
 """
 

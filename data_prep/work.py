@@ -63,7 +63,6 @@ class WorkFolder:
         self.parts = self.path / "parts"
         self.text = self.path / "text"
         self.tokenizer = self.path / "tokenizer"
-        self.out = self.path / "out"
 
     @contextmanager
     def locked(self, shared: bool) -> Iterator[None]:

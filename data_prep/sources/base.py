@@ -107,5 +107,5 @@ def checked_split(name: str, option: str) -> str:
     """
     split = canonical_split(name)
     if not is_split_name(split):
-        raise PrepError(f"{option} {name!r}: only letters, digits, _ and - may be used")
+        raise PrepError(f"{option} {name!r}: only letters, digits, _ and - may be used, up to 64")
     return split

@@ -1,6 +1,7 @@
 """Records of CSV files, one at a time."""
 
 import csv
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,22 +9,53 @@ from ..records import PrepError, RejectionLog
 from .records_to_rows import Columns
 from .text_lines import MAX_LINE, bounded_lines
 
+# More are a quotation mark that is never closed.
+_MAX_RECORD_LINES = 1000
+
 
 class _CsvLines:
-    """Gives csv.reader its lines and remembers the number of the last. Bytes that are not UTF-8 become surrogates."""
+    """Gives csv.reader its lines, and those of a record again where they are no record.
+
+    Bytes that are not UTF-8 become surrogates.
+    """
 
     def __init__(self, path: str, log: RejectionLog) -> None:
         self._lines = bounded_lines(path, log)
-        self.number = 0
+        self._record: list[tuple[int, str]] = []
+        self._again: deque[tuple[int, str]] = deque()
 
     def __iter__(self) -> "_CsvLines":
         return self
 
     def __next__(self) -> str:
-        self.number, line = next(self._lines)
-        while line is None:
-            self.number, line = next(self._lines)
-        return line.decode("utf-8", "surrogateescape") + "\n"
+        if len(self._record) == _MAX_RECORD_LINES:
+            raise csv.Error(f"a record of more than {_MAX_RECORD_LINES:,} lines")
+        if not self._again:
+            number, line = next(self._lines)
+            while line is None:
+                number, line = next(self._lines)
+            self._again.append((number, line.decode("utf-8", "surrogateescape") + "\n"))
+        self._record.append(self._again.popleft())
+        return self._record[-1][1]
+
+    def begin(self) -> None:
+        """The next line is the first of a record."""
+        self._record.clear()
+
+    @property
+    def first(self) -> int:
+        """Number of the record's first line."""
+        return self._record[0][0]
+
+    def first_alone(self, delimiter: str) -> list[str] | None:
+        """Cells of the record's first line by itself, None where a quotation mark stays open; the others come again."""
+        self._again.extendleft(reversed(self._record[1:]))
+        lines = iter([self._record[0][1], ""])
+        try:
+            cells = next(csv.reader(lines, delimiter=delimiter))
+        except csv.Error:
+            return None
+        return cells if next(lines, None) is not None else None
 
 
 def _header(path: str, reader: Iterator[list[str]], columns: Columns) -> list[str]:
@@ -56,22 +88,25 @@ def csv_records(delimiter: str, columns: Columns, path: str, log: RejectionLog) 
     """
     lines = _CsvLines(path, log)
     csv.field_size_limit(MAX_LINE)
-    reader = csv.reader(lines, delimiter=delimiter)
+    # Strict, so that a quotation mark that is never closed is noticed at the next one, and not only at the end.
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header = _header(path, reader, columns)
     while True:
-        line = lines.number + 1
+        lines.begin()
         try:
-            cells = next(reader)
-        except StopIteration:
-            return
+            cells = next(reader, None)
         except csv.Error as error:
-            reason = f"not usable CSV: {error}; is a quotation mark never closed?"
-            log.add("malformed line", f"{reason} (up to line {lines.number})", path, line)
-            continue
+            cells = lines.first_alone(delimiter)
+            if cells is None:
+                reason = f"not usable CSV: {error}; is a quotation mark never closed?"
+                log.add("malformed line", reason, path, lines.first)
+                continue
+        if cells is None:
+            return
         if not cells:
             continue
         problem = _problem(cells, header)
         if problem is None:
-            yield line, dict(zip(header, cells, strict=True))
+            yield lines.first, dict(zip(header, cells, strict=True))
         else:
-            log.add("malformed line", problem, path, line, cells[0].encode("utf-8", "replace").decode())
+            log.add("malformed line", problem, path, lines.first, cells[0].encode("utf-8", "replace").decode())

@@ -31,9 +31,13 @@ def _list_local(path: str) -> _Listing:
     found = _Listing([], [])
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_dir():
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # a link that leads to itself
+                is_folder = is_file = False
+            if is_folder:
                 found.folders.append(entry.name)
-            elif entry.is_file() or not os.path.exists(entry.path):  # a dangling link is reported when it is opened
+            elif is_file or not os.path.exists(entry.path):  # a dangling link is reported when it is opened
                 found.files.append(entry.name)
     return found
 
@@ -84,8 +88,16 @@ def _walk(root: str, log: RejectionLog) -> Iterator[tuple[str, list[str]]]:
         pending.extend((f"{inner}{name}/", (*above, real)) for name in reversed(found.folders))
 
 
-def _captions(path: str, log: RejectionLog, image: str) -> list[tuple[int, str]]:
+def _is_within(path: str, root: str) -> bool:
+    real = os.path.realpath(root)
+    return os.path.commonpath([os.path.realpath(path), real]) == real
+
+
+def _captions(path: str, root: str, log: RejectionLog, image: str) -> list[tuple[int, str]]:
     """Line number and text of each line that is not blank; logged where there is none."""
+    if not is_remote(path) and os.path.islink(path) and not _is_within(path, root):
+        log.add("outside images folder", "the caption file is a symbolic link that leads outside", path, 1, image)
+        return []
     try:
         with open_binary(path) as file:
             data = file.read(_MAX_TEXT + 1)
@@ -157,7 +169,7 @@ def read_folder(
             split = _named_split(name, root, log) if split_by_folder else given
             if split is not None:
                 source, image = f"{root}/{captions}", prefix + name
-                for line, text in _captions(source, log, image):
+                for line, text in _captions(source, root, log, image):
                     yield Row((image,), split, text, source, line)
 
 

@@ -74,7 +74,7 @@ class _BoundedJson:
 
 def _one_line(error: Exception) -> str:
     """What ijson complains of, without its picture of the place."""
-    message = error.args[0] if error.args else error
+    message = error if isinstance(error, UnicodeError) or not error.args else error.args[0]
     if isinstance(message, bytes):
         message = message.decode("utf-8", "replace")
     return str(message).strip().partition("\n")[0]

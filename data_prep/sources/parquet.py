@@ -31,7 +31,7 @@ def _opened(path: str) -> Iterator[Any]:
         try:
             # Without pre-buffering and with a small buffer a row group is read a piece at a time.
             yield pyarrow.parquet.ParquetFile(file, buffer_size=_READ_BUFFER, pre_buffer=False)
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: column names are not UTF-8
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise PrepError(f"{path} is not usable Parquet ({error}); download or write it again") from error
@@ -76,7 +76,7 @@ def holds_images(path: str, columns: Columns) -> bool:
 
 
 def parquet_records(columns: Columns, path: str, log: RejectionLog, batch: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Row number (from 0) and values by column of each row; rows with text that is not UTF-8 are logged.
+    """Row number (from 0) and values by column of each row; rows with a value that Python cannot have are logged.
 
     Raises:
         PrepError, OSError: the file cannot be read.
@@ -86,21 +86,24 @@ def parquet_records(columns: Columns, path: str, log: RejectionLog, batch: int) 
         for rows in file.iter_batches(batch_size=batch, columns=columns.all(), use_threads=False):
             try:
                 records = rows.to_pylist()
-            except UnicodeDecodeError:
+            except Exception:  # of nearly every type
                 records = [_single(rows.slice(number, 1)) for number in range(len(rows))]
             for record in records:
-                if record is None:
-                    log.add("malformed row", "a text is not UTF-8", path, row)
+                if isinstance(record, str):
+                    log.add("malformed row", record, path, row)
                 else:
                     yield row, record
                 row += 1
 
 
-def _single(row: Any) -> dict[str, Any] | None:
+def _single(row: Any) -> dict[str, Any] | str:
+    """The values of a row, or why it has none: text that is no text, a day in the year 5,000,000, no such time zone."""
     try:
         return row.to_pylist()[0]
     except UnicodeDecodeError:
-        return None
+        return "a text is not UTF-8"
+    except Exception as error:
+        return f"a value cannot be read: {error}"
 
 
 def path_records(columns: Columns, path: str, log: RejectionLog) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -17,7 +17,7 @@ def usable_split(name: str) -> tuple[str | None, str]:
     """A split as it is stored, or None and the reason why it cannot be one."""
     if is_split_name(name):
         return canonical_split(name), ""
-    return None, f"split name {name!r}: only letters, digits, _ and - may be used"
+    return None, f"split name {name[:80]!r}: only letters, digits, _ and - may be used, up to 64"
 
 
 def add_subset_option(parser: argparse._ActionsContainer) -> None:

@@ -29,6 +29,7 @@ _ODD_KINDS = {
     b"6": "a pipe",
     b"S": "a sparse file",
 }
+_SPARSE = b"sparse"
 _PAX_LENGTH = re.compile(rb"(\d{1,8}) ")
 
 
@@ -79,7 +80,11 @@ def _checksum_fits(header: bytes) -> bool:
 
 
 def _pax_attributes(content: bytes) -> dict[bytes, bytes]:
-    """``LENGTH KEY=VALUE`` lines. Raises ValueError."""
+    """The path, the size, and whether there is anything of a sparse file, from ``LENGTH KEY=VALUE`` lines.
+
+    Raises:
+        ValueError: they are not of this form.
+    """
     attributes: dict[bytes, bytes] = {}
     start = 0
     while start < len(content) and content[start]:
@@ -88,7 +93,10 @@ def _pax_attributes(content: bytes) -> dict[bytes, bytes]:
         if length is None or not length.end() < end <= len(content):
             raise ValueError("an attribute of a member is of a wrong length")
         key, _, value = content[length.end() : end].removesuffix(b"\n").partition(b"=")
-        attributes[key] = value
+        if key in (b"path", b"size"):
+            attributes[key] = value
+        elif key.startswith(b"GNU.sparse."):
+            attributes[_SPARSE] = b""
         start = end
     return attributes
 
@@ -245,7 +253,7 @@ class TarReader:
         if kind == b"5" or (kind in _REGULAR and name.endswith(b"/")):
             return None
         odd_kind = None if kind in _REGULAR else _ODD_KINDS.get(kind, "of an unknown kind")
-        if any(key.startswith(b"GNU.sparse.") for key in attributes):
+        if _SPARSE in attributes:
             odd_kind = _ODD_KINDS[b"S"]
         more = kind == b"S" and header[482]
         while more:

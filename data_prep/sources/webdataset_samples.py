@@ -141,7 +141,9 @@ def _split(attributes: dict[str, Any], name: str) -> str:
     if not isinstance(split, str):
         raise _Unusable("no split", f'"{name}" of the .json is missing or no text')
     if not is_split_name(split):
-        raise _Unusable("bad split name", f"split name {split!r}: only letters, digits, _ and - may be used")
+        raise _Unusable(
+            "bad split name", f"split name {split[:80]!r}: only letters, digits, _ and - may be used, up to 64"
+        )
     return canonical_split(split)
 
 

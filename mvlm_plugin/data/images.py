@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 DEFAULT_MAX_PIXELS = 50_000_000
 _ORIENTATION = 0x0112  # EXIF tag; 1 = upright
+_PREVIEW_SIDE = 60  # pixels; an eighth of 480
 _SIDEWAYS = {5, 6, 7, 8}
 
 
@@ -41,8 +42,9 @@ def open_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image
 class Preview(NamedTuple):
     """What preparation has to know of an image.
 
-    image: upright, RGB, a JPEG at an eighth of its size or more; width, height: of the upright image, in pixels;
-    mode: Pillow colour mode before the conversion to RGB.
+    image: upright, RGB; a JPEG is grey and made smaller while decoding, where both sides have at least twice
+    _PREVIEW_SIDE pixels; width, height: of the upright image in full, in pixels; mode: Pillow colour mode before the
+    conversion to RGB.
     """
 
     image: Image.Image
@@ -63,7 +65,7 @@ def preview_image(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Preview:
     with _bad_image_errors():
         image = _open_header(data, max_pixels)
         width, height, mode = *image.size, image.mode
-        image.draft("L", (max(1, width // 8), max(1, height // 8)))
+        image.draft("L", (_PREVIEW_SIDE, _PREVIEW_SIDE))
         image.load()
         if image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS:
             width, height = height, width

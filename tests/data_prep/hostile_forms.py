@@ -25,7 +25,7 @@ class Form:
         files: name of each file and what it consists of: bytes, or the name of the part whose records stand there.
         record: name, caption and number -> bytes of each part, or JSON values that are to become so.
         image_name: number -> name of an image.
-        free_names: whether a record can name any file.
+        names: which files a record can name, see bad_name().
         required: values whose type matters.
         separator: between records.
         counts_from: number of the first record, or line.
@@ -36,7 +36,7 @@ class Form:
     files: Mapping[str, tuple[bytes | str, ...]]
     record: Callable[[str, str, int], dict[str, Any]]
     image_name: Callable[[int], str] = "{:06d}.png".format
-    free_names: bool = True
+    names: str = "any"
     required: tuple[ValuePath, ...] = ()
     separator: bytes = b"\n"
     counts_from: int = 1
@@ -193,14 +193,14 @@ _JSON_LINE_FORMS = (
     ),
     Form(
         "nlvr2", "nlvr2 --json FOLDER/train.json --images FOLDER/images", {"train.json": _lines("lines")}, _statement,
-        "train-{}-0-img0.png".format, False, (("lines", "identifier"), ("lines", "sentence"), ("lines", "label")),
+        "train-{}-0-img0.png".format, "none", (("lines", "identifier"), ("lines", "sentence"), ("lines", "label")),
     ),
     Form(
         "snli-ve", "snli-ve --jsonl FOLDER/train.jsonl --images FOLDER/images", {"train.jsonl": _lines("lines")},
         lambda name, text, number: {
             "lines": {"Flickr30K_ID": f"{number:07d}", "sentence2": text, "gold_label": "neutral", "pairID": text}
         },
-        "{:07d}.jpg".format, False, (("lines", "Flickr30K_ID"), ("lines", "sentence2"), ("lines", "gold_label")),
+        "{:07d}.jpg".format, "none", (("lines", "Flickr30K_ID"), ("lines", "sentence2"), ("lines", "gold_label")),
     ),
 )  # fmt: skip
 _JSON_FORMS = (
@@ -256,7 +256,7 @@ _JSON_FORMS = (
             "questions.json": (*_json_object(questions="questions")[:-1], b', "data_subtype": "train2014"}'),
             "annotations.json": _json_object(annotations="annotations"),
         },
-        _question, "COCO_train2014_{:012d}.jpg".format, False,
+        _question, "COCO_train2014_{:012d}.jpg".format, "none",
         (
             ("questions", "question_id"), ("questions", "image_id"), ("questions", "question"),
             ("annotations", "question_id"), ("annotations", "answers"), ("annotations", "answers", 0, "answer"),

@@ -93,7 +93,8 @@ def batch_items(batch: Batch, outside: Path) -> list[Item]:
     good = (good_item(number, batch.form.image_name) for number in count(first))
     bad_numbers = range(first + 200, first + 200 + 3 * batch.count, 3)
     if batch.archives:
-        return [next(good), next(good), *(damaged_archive(random, number) for number in bad_numbers)]
+        compressed = batch.form.name == "webdataset"
+        return [next(good), next(good), *(damaged_archive(random, number, compressed) for number in bad_numbers)]
     bad = [
         _bad_item(random, batch, number, 11 * batch.number + index, outside, first)
         for index, number in enumerate(bad_numbers)
@@ -107,12 +108,11 @@ def _bad_item(random: Random, batch: Batch, number: int, index: int, outside: Pa
     name, text = form.image_name(number), words(number)
     item = Item("", None, number, name, text, encoded(picture(number), "PNG"))
     turn = index % 10
-    has_files = isinstance(form, Form | FolderForm) or not form.name.endswith(("images", "webdataset", "reference"))
-    if turn < 5 or (turn < 7 and not has_files):
+    if turn < 5 or (turn < 7 and form.names is None):
         image = bad_image(random, index // 10 * 5 + turn)
         return replace(item, kind=image.kind, data=image.data, must=_must(image.must, batch))
-    if turn < 7:
-        found = bad_name(random, number, name, getattr(form, "free_names", True), outside)
+    if turn < 7 and form.names is not None:
+        found = bad_name(random, number, name, form.names, outside)
         return replace(item, kind=found.kind, name=found.name, data=found.make, must=found.must)
     rows: dict[type, Callable[[Any], tuple[str, Any, bool | None]]] = {
         Form: lambda form: bad_row(random, form, name, text, number, index),

@@ -34,8 +34,8 @@ class Item:
     number: int
     name: str
     text: str
-    data: bytes | Make | None
-    raw: Any = None
+    data: bytes | Make | None = field(repr=False)
+    raw: Any = field(default=None, repr=False)
     places: set[tuple[str, int | str]] = field(default_factory=set)
     source: str | None = None
     survivors: tuple[int, ...] = ()

@@ -56,7 +56,7 @@ def odd_places(plain: str, outside: Path) -> list[BadName]:
     ]  # fmt: skip
 
 
-def odd_spellings(random: Random, number: int, folder: str) -> list[BadName]:
+def odd_spellings(random: Random, number: int, folder: str, found: bool) -> list[BadName]:
     """Names in a folder that a file system can hold, with an image there: they may be stored."""
     image = encoded(picture(number), "PNG")
     spellings = {
@@ -74,8 +74,9 @@ def odd_spellings(random: Random, number: int, folder: str) -> list[BadName]:
         "backslashes in a name": f"..\\..\\{number}.png",
         "no extension": f"{number}",
     }
-    kinds = random.sample(list(spellings), len(spellings))
-    return [BadName(kind, folder + spellings[kind], None, image) for kind in kinds]
+    if found:
+        spellings["name that is not UTF-8"] = f"{number}\udcff.png"
+    return [BadName(kind, folder + name, None, image) for kind, name in spellings.items()]
 
 
 def impossible_names(random: Random, number: int, outside: Path) -> list[BadName]:
@@ -100,22 +101,22 @@ def impossible_names(random: Random, number: int, outside: Path) -> list[BadName
         "address": random.choice(("file:///etc/passwd", "http://127.0.0.1:9/x.png", "s3://x/y.png", "memory://x")),
         "pattern": random.choice(("*", "?" * 10, "[0-9]*.png")),
     }
-    kinds = random.sample(list(names), len(names))
-    return [BadName(kind, names[kind], True) for kind in kinds]
+    return [BadName(kind, name, True) for kind, name in names.items()]
 
 
-def bad_name(random: Random, number: int, plain: str, free: bool, outside: Path) -> BadName:
+def bad_name(random: Random, number: int, plain: str, names: str, outside: Path) -> BadName:
     """A bad name.
 
     Args:
         random: chooses.
         number: which the name holds, where it is free to.
         plain: the name that a good image of this number has.
-        free: whether a record may name anything.
+        names: what a record can name: "any" file, "found" ones, or "none" but its own.
         outside: a folder with canary.png.
     """
     ways = [odd_places(plain, outside)]
-    if free:
-        folder = plain[: plain.rfind("/") + 1]
-        ways += [odd_spellings(random, number, folder), impossible_names(random, number, outside)]
+    if names != "none":
+        ways.append(odd_spellings(random, number, plain[: plain.rfind("/") + 1], names == "found"))
+    if names == "any":
+        ways.append(impossible_names(random, number, outside))
     return random.choice(random.choice(ways))

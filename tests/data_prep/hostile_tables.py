@@ -35,9 +35,9 @@ class ParquetForm:
     image_name: Callable[[int], str] = "{:06d}.png".format
 
     @property
-    def free_names(self) -> bool:
-        """Whether a record can name any file."""
-        return not self.holds_images
+    def names(self) -> str | None:
+        """Which files a record can name; None: it names no file."""
+        return None if self.holds_images else "any"
 
     def write(self, folder: Path, items: list[Item]) -> list[str]:
         """Write the source; returns the arguments of mvlm-prep and fills in the places of the items."""
@@ -117,7 +117,7 @@ class FolderForm:
 
     name: str = "folder"
     command: str = "folder"
-    free_names: bool = True
+    names: str = "found"
     image_name: Callable[[int], str] = "{:06d}.png".format
 
     def write(self, folder: Path, items: list[Item]) -> list[str]:

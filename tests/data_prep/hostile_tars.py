@@ -60,7 +60,7 @@ class TarForm:
     name: str
     options: tuple[str, ...] = ()
     command: str = "webdataset"
-    free_names: bool = True
+    names: None = None
     image_name: Callable[[int], str] = "{:06d}.png".format
 
     def write(self, folder: Path, items: list[Item]) -> list[str]:

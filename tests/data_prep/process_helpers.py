@@ -62,6 +62,22 @@ class Run:
         wait_for(lambda: ") T" in Path(f"/proc/{self.pid}/stat").read_text())
 
 
+def kill_at(owner: Any, name: str, call: int, after: bool) -> Callable[[], None]:
+    """For Run: make a function of an object kill the whole process group, before or after its call of that number."""
+    function = getattr(owner, name)
+    calls = 0
+
+    def killing(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        result = function(*arguments) if calls != call or after else None
+        if calls == call:
+            os.killpg(0, signal.SIGKILL)
+        return result
+
+    return lambda: setattr(owner, name, killing)
+
+
 def stop_at_parts() -> None:
     """Make a process stop before it makes parts, until it gets SIGCONT."""
     run_parts = prepare.run_parts

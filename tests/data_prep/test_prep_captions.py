@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from databin_helpers import Picture, encoded, scenery, write_bin
 from prep_helpers import Source, counts_of, manifest_of, rejections, write_image
 
 from mvlm_plugin.data.databin import DataBinError
@@ -16,7 +17,11 @@ RunPrepare = Callable[..., Path]
 
 @pytest.fixture
 def captions_of(prepare: RunPrepare, tmp_path: Path) -> Callable[..., list[str]]:
-    """Prepares images with one caption each as JSON lines and gives back the captions that are stored."""
+    """Prepares images with one caption each as JSON lines and gives back the captions that are stored.
+
+    Each byte is a token, so that the tokenizer changes nothing.
+    """
+    by_bytes = write_bin(tmp_path / "bytes", {"train": [Picture("a", encoded(scenery(0)))]})
 
     def run(captions: list[str], *more: str) -> list[str]:
         rows = []
@@ -24,11 +29,8 @@ def captions_of(prepare: RunPrepare, tmp_path: Path) -> Callable[..., list[str]]
             write_image(tmp_path / "images" / f"{number}.png", number)
             rows.append(json.dumps({"image": f"{number}.png", "caption": caption}) + "\n")
         (tmp_path / "rows.jsonl").write_text("".join(rows))
-        databin = prepare(
-            ["jsonl", "--data", str(tmp_path / "rows.jsonl"), "--images", str(tmp_path / "images"),
-             "--vocab-size", "200", "--workers", "1"],
-            *more,
-        )  # fmt: skip
+        source = ["jsonl", "--data", str(tmp_path / "rows.jsonl"), "--images", str(tmp_path / "images")]
+        databin = prepare([*source, "--tokenizer-from", str(by_bytes), "--workers", "1"], *more)
         store = PairStore(databin, "train")
         tokenizer = load_tokenizer(databin)
         return [tokenizer.decode(store.captions.tokens(number)) for number in range(len(store))]
@@ -37,25 +39,18 @@ def captions_of(prepare: RunPrepare, tmp_path: Path) -> Callable[..., list[str]]
 
 
 def test_text_is_composed_and_freed_of_control_characters(captions_of: Callable[..., list[str]]) -> None:
-    raw = ["cafe\u0301 on a\ttable", "a\x00 dog\x1b \x85 runs", "  two \n lines\r\n", "\u4e2d\u6587 text", "a\u2028b"]
-    assert captions_of(raw) == ["caf\u00e9 on a table", "a dog runs", "two lines", "\u4e2d\u6587 text", "a b"]
-
-
-def test_composed_and_decomposed_are_the_same_tokens(source: Source, prepare: RunPrepare) -> None:
-    write_image(source.add("x.png", "train", ["un caf\u00e9 noir", "un cafe\u0301 noir"]), 40)
-    store = PairStore(prepare(source.write()), "train")
-    first, second = (store.captions.tokens(len(store) - back).tolist() for back in (2, 1))
-    assert first == second
+    raw = ["Cafe\u0301 on a\ttable", "a\x00 dog\x1b \x85 runs", "  two \n lines\r\n", "\u4e2d\u6587 text", "a\u2028b"]
+    assert captions_of(raw) == ["Caf\u00e9 on a table", "a dog runs", "two lines", "\u4e2d\u6587 text", "a b"]
 
 
 def test_too_long_is_told_with_the_limit(
     captions_of: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    raw = ["a dog runs", "x" * 12, "  " + "y" * 10 + "  ", "a " * 400]
+    raw = ["a dog runs", "x" * 11, "  " + "y" * 10 + "  ", "a " * 400]
     assert captions_of(raw, "--max-chars", "10") == ["a dog runs", "y" * 10]
     first, second = rejections(tmp_path / "bin")
     assert (first["line"], second["line"]) == (2, 4)
-    assert first["reason"] == "12 characters are more than the limit of 10"
+    assert first["reason"] == "11 characters are more than the limit of 10"
     assert first["source"] == str(tmp_path / "rows.jsonl")
     assert len(second["caption"]) == 200
     assert manifest_of(tmp_path / "bin")["rejected"]["by_reason"] == {"long caption": 2}

@@ -91,7 +91,7 @@ def test_splits_and_lists_of_ids_and_several_at_once(
     arguments = coco_tsv(tmp_path / "raw")
     databin = prepare(arguments, "--exclude", f"{karpathy_file}:test", "--exclude", str(tmp_path / "ids.txt"))
     assert names(databin) == [COCO[7], COCO[8], COCO[10]]
-    assert manifest_of(databin)["excluded"] == {"coco.json": {"ids": 1}, "ids.txt": {"ids": 2}}
+    assert manifest_of(databin)["excluded"] == {"coco.json:test": {"ids": 1}, "ids.txt": {"ids": 2}}
     assert "excluded by ids.txt: 2 images by ids" in capsys.readouterr().out
 
 
@@ -148,7 +148,7 @@ def test_distance_and_splits_are_options(suspect: Source, evaluation: Path, prep
     exact = prepare(suspect.write(), "--exclude", str(evaluation), "--exclude-distance", "-1", name="exact")
     assert manifest_of(exact)["excluded"] == {"evaluation": {"exact": 1}}
     train = prepare(suspect.write(), "--exclude", f"{evaluation}:train", name="train")
-    assert manifest_of(train)["excluded"] == {"evaluation": {"exact": 1}}
+    assert manifest_of(train)["excluded"] == {"evaluation:train": {"exact": 1}}
     assert "same as train.png" not in names(train)
     assert "same as valid.png" in names(train)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from prep_helpers import folder_bytes, write_many, write_tars
-from process_helpers import Run, finished_parts, wait_for, wait_until_free, work_folder
+from process_helpers import Run, finished_parts, kill_at, wait_for, wait_until_free, work_folder
 
 from data_prep import encoding, merge, part, plan, split_merge
 from data_prep import prepare as prepare_module
@@ -48,22 +48,6 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Made:
         assert main([*arguments, "--dest", str(folder / "whole")]) == 0
         made[kind] = (arguments, folder_bytes(folder / "whole"))
     return made
-
-
-def kill_at(owner: Any, name: str, call: int, after: bool) -> Callable[[], None]:
-    """Make a function kill the whole process group in its call of that number."""
-    function = getattr(owner, name)
-    calls = 0
-
-    def killing(*arguments: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        result = function(*arguments) if calls != call or after else None
-        if calls == call:
-            os.killpg(0, signal.SIGKILL)
-        return result
-
-    return lambda: setattr(owner, name, killing)
 
 
 def slowly() -> None:

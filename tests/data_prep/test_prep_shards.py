@@ -1,7 +1,9 @@
 """A set divided into shards, made by one run or by the jobs of an array, is the same set."""
 
+import os
 import shlex
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +21,9 @@ from prep_helpers import (
     write_many,
     write_tars,
 )
-from process_helpers import Run, finished_parts, stop_at_parts, work_folder
+from process_helpers import Run, finished_parts, kill_at, stop_at_parts, wait_until_free, work_folder
 
+from data_prep import merge
 from data_prep.cli import main
 from data_prep.exclusion import Exclusions
 
@@ -208,6 +211,34 @@ def test_merge_replaces_only_data_bins_and_only_when_asked(
     assert "--overwrite" in capsys.readouterr().err
     assert main(["merge", str(job), "--dest", str(other), "--overwrite"]) == 0
     assert folder_bytes(other) == folder_bytes(made["tsv"][2])
+
+
+def test_jobs_are_merged_into_another_file_system(made: Made, prepare: RunPrepare, tmp_path: Path) -> None:
+    arguments, _, sharded = made["webdataset"]
+    job = prepare(arguments, "--shards", "3", "--shard-range", "0:3", name="job")
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system to write to")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        dest = Path(folder) / "bin"
+        assert main(["merge", str(job), "--dest", str(dest)]) == 0
+        assert folder_bytes(dest) == folder_bytes(sharded)
+        assert list(Path(folder).iterdir()) == [dest]
+    assert not work_folder(job).exists()
+
+
+def test_a_merge_that_was_killed_is_repeated(made: Made, prepare: RunPrepare, tmp_path: Path) -> None:
+    arguments, _, sharded = made["webdataset"]
+    jobs = [prepare(arguments, "--shards", "3", "--shard-range", job, name=job) for job in ("0:2", "2:3")]
+    command = ["merge", *map(str, jobs), "--dest", str(tmp_path / "bin")]
+    run = Run(command, tmp_path / "log", kill_at(merge, "hash_files", 2, after=True))
+    assert run.wait() == -signal.SIGKILL
+    assert not (tmp_path / "bin").exists()
+    for job in jobs:
+        wait_until_free(job)
+    assert main(command) == 0
+    assert folder_bytes(tmp_path / "bin") == folder_bytes(sharded)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_nothing_to_merge_is_told(prepare: RunPrepare, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

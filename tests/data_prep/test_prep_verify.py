@@ -43,7 +43,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "truncated container": (
         lambda d: truncate(d / "train.images.bin"),
-        ["train.images.bin: ", "train.images.bin changed since preparation"],
+        ["train.images.bin: ", "image 7 of train.images.idx: train.images.bin is truncated"],
     ),
     "missing container": (
         lambda d: (d / "valid.images.bin").unlink(),

@@ -11,6 +11,8 @@ from PIL import Image, ImageEnhance
 from prep_helpers import SHARED_DATA
 
 from data_prep import similarity
+from data_prep.image_check import ImageSettings, check_image
+from data_prep.records import LoadedImage
 from data_prep.similarity import (
     DEFAULT_DISTANCE,
     MAX_DISTANCE,
@@ -175,3 +177,15 @@ def test_match_images_prefers_the_same_bytes(pieces: tuple[int, int], monkeypatc
     assert sum(moved) == pytest.approx(12)
     only_bytes = match_images(queries, entries, -1)
     assert [i for i in range(12) if only_bytes.entry[i] >= 0] == [5]
+
+
+@pytest.mark.parametrize("side", [64, 100, 128, 480, 1500])
+def test_encoded_copies_of_any_size_stay_near(side: int) -> None:
+    """JPEGs are hashed from a smaller decoding: it must keep what the hash looks at."""
+    settings = ImageSettings(50_000_000)
+    for seed in range(10):
+        picture = scenery(seed, (side, side * 3 // 4))
+        copy = picture.resize((side * 2 // 3, side // 2), Image.Resampling.LANCZOS)
+        found = [check_image(encoded(image, "JPEG"), settings) for image in (picture, copy)]
+        hashes = [image.perceptual for image in found if isinstance(image, LoadedImage)]
+        assert bits(*hashes) <= DEFAULT_DISTANCE
