@@ -28,6 +28,7 @@ from .scenes import prepare_scenes
 from .sources import COMMANDS
 from .sources.base import SourceCommand
 from .tools import Tool
+from .work import TRAIN
 
 _TOOLS: list[Tool] = [merging.TOOL, verify.TOOL, stats.TOOL, show.TOOL, overlap.TOOL, relink.TOOL]
 _DESCRIPTION = """Turn images and captions into a data-bin: the folder that fairseq training with mvlm-plugin reads.
@@ -108,8 +109,9 @@ def _run_scenes(args: argparse.Namespace) -> int:
 def _run_source(args: argparse.Namespace) -> int:
     options = source_options_of(args)
     source = args.source.build(args)
-    status = report(options, prepare(source, options))
-    if source.kind in _EVALUATED and not options.exclude:
+    manifest = prepare(source, options)
+    status = report(options, manifest)
+    if source.kind in _EVALUATED and not options.exclude and (manifest is None or TRAIN in manifest["splits"]):
         print(f"mvlm-prep: warning: {missing_exclusion_warning(_EVALUATED[source.kind])}", file=sys.stderr)
     return status
 

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from .parallel import progress_bar, run_units
+from .parallel import WorkerDied, progress_bar, run_units
 from .part import PartJob, run_part
 from .records import PrepError
 
@@ -59,6 +59,8 @@ def _run_on_ray(job: PartJob, numbers: list[int], workers: int) -> None:
                 running += [task.remote(shared, number) for number in islice(waiting, len(finished))]
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise WorkerDied(f"Ray lost a task ({error}). The same command goes on with what is not done yet") from error
     finally:
         if started:
             ray.shutdown()

@@ -53,7 +53,7 @@ class PlanEntries:
     def read(self, part: int, log: RejectionLog) -> Iterator[Entry]:
         """Entries of a part in order."""
         start = part * self._part_images
-        for image in planned_images(self._folder, start, start + self._part_images):
+        for image in planned_images(self._folder, start, start + self._part_images, log):
             place = Place(image.file, 0)
             data = read_image_file(image.file.path)
             yield Entry(image.name, image.split, data, place, image.texts, image.source, image.position, image.id)

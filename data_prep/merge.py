@@ -124,7 +124,7 @@ def merge_parts(
     common = {
         "format_version": FORMAT_VERSION,
         "mvlm_plugin_version": _package_version(),
-        "request": job.request,
+        "request": {**job.request, "shards": shards},
         "source": job.source,
         "tokenizer": {"kind": job.tokenizer["kind"], "vocab_size": len(tokenizer.dictionary)},
         "image_store": "packed" if job.image_root is None else "reference",

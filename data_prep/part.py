@@ -21,6 +21,8 @@ from .records import BadImage, LoadedImage, RejectionLog
 
 SUMMARY = "part.json"
 REJECTED = "rejected.jsonl"
+# A part has some ten files of each split open.
+_MAX_SPLITS = 64
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def _write_part(job: PartJob, number: int, folder: Path) -> None:
         for entry in job.entries.read(number, log):
             count_done()
             image = _load(entry, job, log)
+            if entry.split not in writers and len(writers) == _MAX_SPLITS:
+                image = BadImage("too many splits", f"{entry.split!r} would be one more than {_MAX_SPLITS} splits")
             if isinstance(image, BadImage):
                 for text in entry.texts:
                     log.add(image.category, image.reason, text.source, text.position, entry.name, text.text)

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -17,18 +18,18 @@ from .disk_table import open_database
 from .exclusion import Exclusions
 from .image_files import ImageFile, image_place
 from .parallel import progress_bar
-from .records import BadImage, RejectionLog, Row
+from .records import MAX_CAPTIONS, TOO_MANY_CAPTIONS, BadImage, RejectionLog, Row
 from .sources.base import TableSource
 from .sources.image_ids import all_ids_of_name
 
 _SCHEMA = """
 CREATE TABLE images (
   id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, split TEXT NOT NULL,
-  path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, source TEXT NOT NULL, position);
+  path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, source BLOB NOT NULL, position);
 CREATE TABLE bad_images (key TEXT PRIMARY KEY, category TEXT NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE excluded_images (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE texts (
-  image INTEGER NOT NULL, text TEXT NOT NULL, source TEXT NOT NULL, position, fields TEXT, more TEXT);
+  image INTEGER NOT NULL, text TEXT NOT NULL, source BLOB NOT NULL, position, fields TEXT, more TEXT);
 """
 _PLAN = "plan.json"
 _DATABASE = "plan.sqlite"
@@ -112,7 +113,8 @@ class _Builder:
         fields = None if row.fields is None else json.dumps(row.fields)
         more = json.dumps(ids[1:]) if len(ids) > 1 else None
         self.database.execute(
-            "INSERT INTO texts VALUES (?, ?, ?, ?, ?, ?)", (ids[0], text, row.source, row.position, fields, more)
+            "INSERT INTO texts VALUES (?, ?, ?, ?, ?, ?)",
+            (ids[0], text, os.fsencode(row.source), row.position, fields, more),
         )
 
     def _reject(self, row: Row, category: str, reason: str, image: str | None = None) -> None:
@@ -151,7 +153,7 @@ class _Builder:
         path = os.fsencode(file.path)
         inserted = self.database.execute(
             "INSERT INTO images VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (key, name, row.split, path, file.size, file.mtime_ns, row.source, row.position),
+            (key, name, row.split, path, file.size, file.mtime_ns, os.fsencode(row.source), row.position),
         )
         assert inserted.lastrowid is not None
         return inserted.lastrowid
@@ -230,17 +232,23 @@ def _open_plan(folder: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{(folder / _DATABASE).resolve().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
-def planned_images(folder: Path, start: int, stop: int) -> Iterator[PlannedImage]:
-    """Images start .. stop - 1 of a plan, counted from 0, with their captions."""
+def planned_images(folder: Path, start: int, stop: int, log: RejectionLog) -> Iterator[PlannedImage]:
+    """Images start .. stop - 1 of a plan, counted from 0, with their captions; those beyond MAX_CAPTIONS are logged."""
     with closing(_open_plan(folder)) as database:
         images = database.execute("SELECT * FROM images WHERE id > ? AND id <= ? ORDER BY id", (start, stop))
         for number, _, name, split, path, size, mtime_ns, source, position in images:
             rows = database.execute(
                 "SELECT text, source, position, fields, more FROM texts WHERE image = ? ORDER BY rowid", (number,)
             )
-            texts = [
-                Text(text, origin, line, json.loads(fields) if fields else None, tuple(json.loads(more or "[]")))
+            captions = (
+                Text(
+                    text, os.fsdecode(origin), line, json.loads(fields) if fields else None,
+                    tuple(json.loads(more or "[]")),
+                )
                 for text, origin, line, fields, more in rows
-            ]
+            )  # fmt: skip
+            texts = list(islice(captions, MAX_CAPTIONS))
+            for text in captions:
+                log.add(*TOO_MANY_CAPTIONS, text.source, text.position, name, text.text)
             file = ImageFile(os.fsdecode(path), size, mtime_ns)
-            yield PlannedImage(number, name, split, file, texts, source, position)
+            yield PlannedImage(number, name, split, file, texts, os.fsdecode(source), position)

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CAPTION_EXCERPT = 200
+# Captions of an image, which are all in memory at once.
+MAX_CAPTIONS = 10_000
+TOO_MANY_CAPTIONS = ("too many captions", f"an image has at most {MAX_CAPTIONS:,}")
 
 
 class PrepError(RuntimeError):

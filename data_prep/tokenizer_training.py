@@ -2,9 +2,10 @@
 
 import io
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +32,8 @@ DEFAULT_VOCAB_SIZE = 8000
 _MAX_TRAINING_CAPTIONS = 200_000
 # Where there are more distinct characters than this, the rarest become <unk>.
 _SMALL_ALPHABET = 1000
+# Pieces that are no characters of the captions, at most.
+_NO_CHARACTERS = 8
 # Fixed: the trained model depends on it.
 _THREADS = 4
 # The dictionary has these itself.
@@ -55,23 +58,25 @@ class TokenizerSource(Protocol):
         """Copy the tokenizer files and dict.txt into folder, where they are given."""
 
 
+@dataclass(frozen=True)
 class TrainCaptions:
     """The captions that a tokenizer is trained on: all, or evenly spaced ones where there are very many.
 
-    Args:
+    Attributes:
         paths: files of one caption a line.
         count: lines in all files together.
+        alphabet: other characters are left out; None leaves the captions as they are.
     """
 
-    def __init__(self, paths: list[Path], count: int) -> None:
-        self._paths = paths
-        self.count = count
+    paths: list[Path]
+    count: int
+    alphabet: frozenset[str] | None = None
 
     def __iter__(self) -> Iterator[str]:
-        lines = chain.from_iterable(map(read_lines, self._paths))
+        lines = chain.from_iterable(map(read_lines, self.paths))
         for position, line in enumerate(lines):
             if (position * _MAX_TRAINING_CAPTIONS) % max(self.count, 1) < _MAX_TRAINING_CAPTIONS:
-                yield line
+                yield line if self.alphabet is None else "".join(filter(self.alphabet.__contains__, _normalised(line)))
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -112,6 +117,7 @@ def train_tokenizer(folder: Path, captions: TrainCaptions, vocab_size: int) -> N
         PrepError: sentencepiece cannot make so many pieces of the captions.
     """
     model = io.BytesIO()
+    captions, coverage = _fitting(captions, vocab_size)
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=chain(captions, _repeated_words(captions)),
@@ -120,7 +126,7 @@ def train_tokenizer(folder: Path, captions: TrainCaptions, vocab_size: int) -> N
             vocab_size=vocab_size,
             hard_vocab_limit=False,
             normalization_rule_name="nmt_nfkc_cf",
-            character_coverage=_character_coverage(captions),
+            character_coverage=coverage,
             unk_id=0,
             bos_id=-1,
             eos_id=-1,
@@ -149,11 +155,21 @@ def _repeated_words(captions: TrainCaptions) -> list[str]:
     return [word for word, occurrences in counts.items() if occurrences > 1]
 
 
-def _character_coverage(captions: TrainCaptions) -> float:
-    alphabet: set[str] = set()
+def _fitting(captions: TrainCaptions, vocab_size: int) -> tuple[TrainCaptions, float]:
+    """Captions to train on, and the share of their characters that become pieces: never more than there may be."""
+    counts: Counter[str] = Counter()
     for line in captions:
-        alphabet.update(line)
-    return 1.0 if len(alphabet) <= _SMALL_ALPHABET else 0.9995
+        counts.update(_normalised(line))
+    coverage = 1.0 if len(counts) <= _SMALL_ALPHABET else 0.9995
+    frequent = counts.most_common(max(1, vocab_size - _NO_CHARACTERS))
+    if sum(count for _, count in frequent) >= coverage * counts.total():
+        return captions, coverage
+    return replace(captions, alphabet=frozenset(character for character, _ in frequent)), 1.0
+
+
+def _normalised(line: str) -> str:
+    """Nearly what the model makes of a caption before it looks for pieces."""
+    return line if line.isascii() else unicodedata.normalize("NFKC", line).casefold()
 
 
 def _write_dictionary(model: bytes, path: Path) -> None:

@@ -10,7 +10,7 @@ from ..records import PrepError
 from .text_lines import BYTE_ORDER_MARK
 
 MAX_DEPTH = 100
-MAX_ENTRY = 64 * 2**20
+MAX_ENTRY = 16 * 2**20
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _OPENING = b"[{"
 
@@ -90,7 +90,7 @@ def items(path: str, prefix: str, fix: str) -> Iterator[Any]:
         fix: what the user should give instead, for messages: "give a Karpathy file such as dataset_coco.json".
 
     Raises:
-        PrepError: the file is not JSON, is nested over 100 deep, has an entry of over 64 MiB, or the list is
+        PrepError: the file is not JSON, is nested over 100 deep, has an entry of over 16 MiB, or the list is
             absent or empty; raised as far into the file as that is found.
         OSError: the file cannot be read.
     """

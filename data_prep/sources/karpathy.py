@@ -8,7 +8,7 @@ from typing import Any
 
 from mvlm_plugin.data.databin import canonical_split
 
-from ..records import RejectionLog, Row
+from ..records import MAX_CAPTIONS, TOO_MANY_CAPTIONS, RejectionLog, Row
 from .base import SourceCommand, TableSource, add_images_option
 from .image_ids import coco_id, flickr_id
 from .json_stream import items, record_key
@@ -26,6 +26,8 @@ def _problem(entry: Any) -> tuple[str, str] | None:
     for key, kind in (("filename", str), ("split", str), ("sentences", list)):
         if not isinstance(entry.get(key), kind) or not entry[key]:
             return "bad record", f'"{key}" is missing, empty or of the wrong type'
+    if len(entry["sentences"]) > MAX_CAPTIONS:
+        return TOO_MANY_CAPTIONS
     if not isinstance(entry.get("filepath", ""), str):
         return "bad record", '"filepath" is not a string'
     split, reason = usable_split(entry["split"])

@@ -9,9 +9,9 @@ from ..image_files import MAX_ENCODED_BYTES, too_many_bytes
 from ..records import BadImage, PrepError, RejectionLog, Sample
 from .records_to_rows import BadRecord, Columns, texts_of
 
-# Rows that are in memory at once: of paths, and of images.
+# Rows that are in memory at once: of paths, and of images, of which many in a small file may be the same large one.
 _PATH_BATCH = 1024
-_IMAGE_BATCH = 32
+_IMAGE_BATCH = 1
 _READ_BUFFER = 1 << 20
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from ..records import MAX_CAPTIONS, TOO_MANY_CAPTIONS
 from .json_stream import MAX_DEPTH
 from .splits import usable_split
 from .text_lines import is_unicode
@@ -103,6 +104,8 @@ def texts_of(record: Mapping[str, Any], columns: Columns, split: str) -> Texts |
         if usable is None:
             return BadRecord("bad split name", problem)
         split = usable
+    if sum(len(value) for value in map(record.get, columns.captions) if isinstance(value, list)) > MAX_CAPTIONS:
+        return BadRecord(*TOO_MANY_CAPTIONS)
     texts, dropped = _captions(record, columns)
     if not texts:
         names = ", ".join(f'"{column}"' for column in columns.captions)

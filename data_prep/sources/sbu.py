@@ -6,7 +6,7 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
-from ..records import PrepError, RejectionLog, Row
+from ..records import MAX_CAPTIONS, TOO_MANY_CAPTIONS, PrepError, RejectionLog, Row
 from .base import SourceCommand, TableSource, add_images_option
 from .image_ids import flickr_id_of_url
 from .json_stream import is_list, items
@@ -47,6 +47,9 @@ def _read_objects(path: str, subset: str, log: RejectionLog) -> Iterator[Row]:
         captions = entry.get("caption") if isinstance(entry, dict) else None
         if not isinstance(image, str) or not image.strip() or not isinstance(captions, str | list) or captions == []:
             log.add("bad record", 'the entry needs texts "image" and "caption"', path, row)
+            continue
+        if isinstance(captions, list) and len(captions) > MAX_CAPTIONS:
+            log.add(*TOO_MANY_CAPTIONS, path, row, image)
             continue
         for caption in [captions] if isinstance(captions, str) else captions:
             if isinstance(caption, str):

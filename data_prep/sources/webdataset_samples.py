@@ -7,7 +7,7 @@ from typing import Any
 from mvlm_plugin.data.databin import canonical_split
 
 from ..image_files import MAX_ENCODED_BYTES, too_many_bytes
-from ..records import BadImage, RejectionLog, Sample, is_split_name
+from ..records import MAX_CAPTIONS, TOO_MANY_CAPTIONS, BadImage, RejectionLog, Sample, is_split_name
 from .img2dataset_failures import list_failed_downloads
 from .json_lines import parse_json
 from .tar_members import DamagedArchive, Member, TarReader
@@ -110,6 +110,8 @@ def _captions(members: _Members, attributes: dict[str, Any], options: SampleOpti
             found = [value] if isinstance(value, str) else value if isinstance(value, list) else []
             if not all(isinstance(text, str) for text in found):
                 raise _Unusable("bad record", f'"{name}" of the .json has an entry that is no text')
+        if len(found) > MAX_CAPTIONS:
+            raise _Unusable(*TOO_MANY_CAPTIONS)
         if any(text.strip() for text in found):
             return tuple(found)
     wanted = ", ".join(

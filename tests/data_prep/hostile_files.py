@@ -53,6 +53,7 @@ def damage_file(random: Random, path: Path, form: Form | None, index: int) -> tu
         "no number": lambda: (_within(random, whole, random.choice((b"NaN,", b"-Infinity,", b"1e999,"))), True),
         "half a character": lambda: (_within(random, whole, rb'"\udc00",'), None),
         "record that is not UTF-8": lambda: (_within(random, whole, b'"\xff",'), True),
+        "record of 20 MB": lambda: (_within(random, whole, b'"' + b"x" * 20 * 2**20 + b'",'), True),
         "bytes behind JSON": lambda: (whole + random.choice((b"x", b"}", b"[1]", b"\0")), True),
         "list in an object, or the other way round": lambda: (
             b"[" + whole + b"]" if whole.startswith(b"{") else b'{"x": ' + whole + b"}", True

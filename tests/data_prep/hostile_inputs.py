@@ -1,5 +1,6 @@
-"""The hostile inputs of a test run: how many, of which kinds, in which sources; the same every time."""
+"""The hostile inputs of a test run: how many, of which kinds, in which sources; the same for the same seed."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -27,6 +28,7 @@ ALL_FORMS: tuple[AnyForm, ...] = (
 )
 FILE_FORMS: tuple[Form | ParquetForm, ...] = tuple(form for form in ALL_FORMS if isinstance(form, Form | ParquetForm))
 _TAR_FORMS = tuple(form for form in ALL_FORMS if isinstance(form, TarForm))
+SEED = os.environ.get("MVLM_HOSTILE_SEED", "1")
 _BATCH = 30
 _NUMBERS_OF_BATCH = 500
 # Of 100 inputs so many are whole archives and whole files; the others are records.
@@ -88,7 +90,7 @@ def files_count(total: int) -> int:
 
 def batch_items(batch: Batch, outside: Path) -> list[Item]:
     """The records of a batch, good and bad; outside: a folder with canaries."""
-    random = Random(f"hostile {batch.number}")
+    random = Random(f"{SEED} {batch.number}")
     first = FIRST_NUMBER + _NUMBERS_OF_BATCH * batch.number
     good = (good_item(number, batch.form.image_name) for number in count(first))
     bad_numbers = range(first + 200, first + 200 + 3 * batch.count, 3)

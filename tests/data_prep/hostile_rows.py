@@ -10,6 +10,7 @@ from hostile_forms import Form, ValuePath, as_json
 from hostile_images import flip
 
 _LONG_LINE = 20 * 2**20
+_LONG_RECORD = 12 * 2**20
 _LEVELS = 100_000
 # Of so many bad records one is a line of 20 MB.
 _LONG_LINES = 40
@@ -152,15 +153,16 @@ def bad_line(random: Random, form: Form, name: str, text: str, number: int) -> B
     return BadRow(kind, {**parts, part: line}, must)
 
 
-def long_line(form: Form, name: str, text: str, number: int) -> BadRow:
-    """A record of which a line, or the whole of it, is 20 MB long."""
-    return BadRow("line of 20 MB", form.raw_record(name, "dog " * (_LONG_LINE // 4), number), True)
+def long_line(form: Form, name: str, number: int) -> BadRow:
+    """A record that is too long for a line, or nearly too long for a JSON file."""
+    kind, size = ("record of 12 MB", _LONG_RECORD) if form.is_json_list else ("line of 20 MB", _LONG_LINE)
+    return BadRow(kind, form.raw_record(name, "dog " * (size // 4), number), True)
 
 
 def bad_row(random: Random, form: Form, name: str, text: str, number: int, index: int) -> BadRow:
     """The bad record of this index in a series."""
     if index % _LONG_LINES == _LONG_LINES - 1:
-        return long_line(form, name, text, number)
+        return long_line(form, name, number)
     ways: list[Callable[[], BadRow]] = [lambda: odd_caption(random, form, name, number)]
     if form.is_json:
         ways += [lambda: wrong_type(random, form, name, text, number)] * 3
