@@ -1,5 +1,6 @@
 """Samples of a webdataset archive: the members that follow one another and share a key, and the captions among them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,15 +122,15 @@ def _captions(members: _Members, attributes: dict[str, Any], options: SampleOpti
 
 
 def _is_label(value: Any) -> bool:
-    return isinstance(value, str | int | float)
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _fields(attributes: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """The label fields that a sample has; null and NaN stand for what it has not."""
+    """The label fields that a sample has; null and what is no finite number stand for what it has not."""
     fields = {}
     for name in names:
         value = attributes.get(name)
-        if value is None or value != value:
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
             continue
         if not _is_label(value) and not (isinstance(value, list) and all(map(_is_label, value))):
             reason = f'"{name}" of the .json is neither a number, a text, nor a list of these'

@@ -61,7 +61,7 @@ def test_samples_are_the_pairs_of_the_source(tmp_path: Path, workers: int, write
     expected = expected_pairs(folder, captions)
     total = sum(len(pictures) for pictures in expected.values())
     arguments = ["--captions", captions, "--images", folder, "--dest", tmp_path / "data-bin"]
-    run(command("mvlm-prep", "tsv", *arguments, "--container-bytes", 20_000, "--workers", 2))
+    run(command("mvlm-prep", "tsv", *arguments, "--part-images", 4, "--workers", 2))
     store = PairStore(tmp_path / "data-bin", "train")
     assert store.images.containers > 2
     assert len(store) == total

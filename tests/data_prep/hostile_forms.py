@@ -176,7 +176,8 @@ _TEXT_FORMS = (
     Form(
         "sbu text", "sbu --urls FOLDER/urls.txt --captions FOLDER/captions.txt --images FOLDER/images",
         {"urls.txt": _lines("urls"), "captions.txt": _lines("lines")},
-        lambda name, text, number: {"urls": _line(f"http://x.org/{name}"), "lines": _line(text)},
+        # One line more would shift all addresses behind it.
+        lambda name, text, number: {"urls": _line(f"http://x.org/{name}".replace("\n", "")), "lines": _line(text)},
     ),
     Form(
         "cc", "cc --tsv FOLDER/cc.tsv --images FOLDER/images --name-by url-basename",
