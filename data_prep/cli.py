@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 from mvlm_plugin.data.databin import DataBinError
 
-from . import merging, overlap, relink, show, stats, verify
+from . import merging
 from .exclusion import missing_exclusion_warning
+from .inspection import overlap, relink, show, stats, verify
 from .options import (
     add_source_options,
     add_write_options,
@@ -24,7 +25,7 @@ from .options import (
 from .prepare import prepare
 from .records import PrepError
 from .report import report
-from .scenes import prepare_scenes
+from .scenes.source import prepare_scenes
 from .sources import COMMANDS
 from .sources.base import SourceCommand
 from .tools import Tool

@@ -12,7 +12,7 @@ from hostile_archives import SAMPLES
 from hostile_items import Item
 from hostile_runs import CANARY_TEXT, Place
 
-from data_prep.verify import verify_databin
+from data_prep.inspection.verify import verify_databin
 from mvlm_plugin.data.databin import fields_prefix, images_path, names_prefix, pairs_path, text_prefix
 from mvlm_plugin.data.image_index import ImageIndex
 from mvlm_plugin.data.line_file import LineFile

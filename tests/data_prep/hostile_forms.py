@@ -187,10 +187,10 @@ _TEXT_FORMS = (
 )  # fmt: skip
 _JSON_LINE_FORMS = (
     Form(
-        "jsonl", "jsonl --data FOLDER/data.jsonl --images FOLDER/images --fields label",
+        "jsonl", "jsonl --data FOLDER/data.jsonl --images FOLDER/images --fields label --split-column split",
         {"data.jsonl": _lines("lines")},
-        lambda name, text, number: {"lines": {"image": name, "caption": text, "label": number}},
-        required=(("lines", "image"), ("lines", "caption")),
+        lambda name, text, number: {"lines": {"image": name, "caption": text, "label": number, "split": "train"}},
+        required=(("lines", "image"), ("lines", "caption"), ("lines", "split")),
     ),
     Form(
         "nlvr2", "nlvr2 --json FOLDER/train.json --images FOLDER/images", {"train.json": _lines("lines")}, _statement,

@@ -10,8 +10,8 @@ import pytest
 from databin_helpers import Picture, encoded, marked, scenery, write_bin, write_sharded
 from PIL import Image
 
-from data_prep.contact_sheet import THUMBNAIL, Pair, contact_sheet
-from data_prep.overlap import TOOL
+from data_prep.inspection.contact_sheet import THUMBNAIL, Pair, contact_sheet
+from data_prep.inspection.overlap import TOOL
 from data_prep.records import PrepError
 
 

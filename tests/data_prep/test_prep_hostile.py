@@ -14,7 +14,6 @@ import pytest
 from hostile_checks import Outcomes, check_databin
 from hostile_files import damage_file
 from hostile_forms import Form
-from hostile_images import many_scans, png, zeros
 from hostile_inputs import ALL_FORMS, FILE_FORMS, SEED, Batch, batch_items, batches, files_count
 from hostile_items import FIRST_NUMBER, Item, good_item
 from hostile_runs import Place, Runner, check_result, run_forked, run_here, run_process
@@ -97,25 +96,6 @@ def test_the_real_command_trains_a_tokenizer_on_what_is_left(tmp_path: Path, num
     place = Place(tmp_path / "place")
     batch = Batch(form, 600 + number, 25, isinstance(form, TarForm))
     run(place, batch_items(batch, place.outside), batch, run_process, "--vocab-size", "2000", "--workers", "2")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [png(7000, 7000, 8, 6, zeros(7000 * 28_001)), many_scans(6500, 6500, 900)],
-    ids=["PNG with transparency", "JPEG of many scans"],
-)
-def test_the_largest_images_are_decoded_in_bounded_time_and_memory(
-    tmp_path: Path, tokenizer: list[str], data: bytes
-) -> None:
-    form = ALL_FORMS[0]
-    place = Place(tmp_path / "place")
-    items = [good_item(FIRST_NUMBER + number, form.image_name) for number in range(3)]
-    items[1].data = data
-    arguments = form.write(place.raw, items)
-    result = run_forked([*arguments, *tokenizer, "--workers", "2", "--dest", str(place.databin)], place)
-    check_result(result)
-    assert result.status == 0
-    assert result.seconds < 30
 
 
 def test_a_run_has_as_many_inputs_as_asked_for_and_all_sources() -> None:

@@ -12,9 +12,9 @@ from prep_helpers import folder_bytes, stored_images, stored_pairs
 
 from data_prep.cli import main
 from data_prep.records import PrepError
-from data_prep.scene_drawing import BACKGROUNDS, COLOURS, draw_scene
-from data_prep.scene_layout import Scene
-from data_prep.scenes import compose, draw_combinations, scenes_source, split_sizes
+from data_prep.scenes.drawing import BACKGROUNDS, COLOURS, draw_scene
+from data_prep.scenes.layout import Scene
+from data_prep.scenes.source import compose, draw_combinations, scenes_source, split_sizes
 
 
 def scenes(count: int, seed: int = 1, image_size: int = 64) -> list[Scene]:

@@ -8,9 +8,9 @@ import pytest
 from databin_helpers import Picture, encoded, scenery, write_bin
 from PIL import Image, ImageChops
 
-from data_prep import show
+from data_prep.inspection import show
+from data_prep.inspection.show import TOOL, captions_of_image
 from data_prep.records import PrepError
-from data_prep.show import TOOL, captions_of_image
 from data_prep.similarity import perceptual_hash
 from mvlm_plugin.data.databin import DataBinError
 from mvlm_plugin.data.store import PairStore

@@ -13,10 +13,10 @@ import pytest
 from databin_helpers import Picture, encoded, marked, scenery, write_bin, write_sharded
 from PIL import Image
 
-from data_prep import split_stats
-from data_prep.histogram import Distribution
+from data_prep.inspection import split_stats
+from data_prep.inspection.histogram import Distribution
+from data_prep.inspection.stats import TOOL, collect
 from data_prep.records import PrepError
-from data_prep.stats import TOOL, collect
 
 HOSTILE = "</title><script>alert(1)</script>\x1b[2J"
 

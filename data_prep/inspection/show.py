@@ -11,10 +11,10 @@ from mvlm_plugin.data.images import BadImageError, decode_rgb
 from mvlm_plugin.data.store import PairStore
 from mvlm_plugin.data.tokenizers import CaptionTokenizer, load_tokenizer
 
+from ..records import PrepError
+from ..similarity import NO_PERCEPTUAL
+from ..tools import Tool
 from .looking import printable
-from .records import PrepError
-from .similarity import NO_PERCEPTUAL
-from .tools import Tool
 
 _MAX_CAPTIONS = 20
 _PAIRS_AT_ONCE = 1 << 20

@@ -25,7 +25,7 @@ from mvlm_plugin.data.images import BadImageError, decode_rgb
 from mvlm_plugin.data.line_file import LineFile
 from mvlm_plugin.data.token_file import TokenFile
 
-from .parallel import ordered_map, progress_bar
+from ..parallel import ordered_map, progress_bar
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary

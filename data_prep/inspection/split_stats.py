@@ -14,11 +14,11 @@ from mvlm_plugin.data.image_index import ImageReadError
 from mvlm_plugin.data.images import FORMATS
 from mvlm_plugin.data.tokenizers import CaptionTokenizer
 
-from .field_types import FieldTypes
+from ..field_types import FieldTypes
+from ..parallel import progress_bar
+from ..similarity import DEFAULT_DISTANCE, NO_PERCEPTUAL
 from .histogram import Distribution
 from .looking import SplitImages
-from .parallel import progress_bar
-from .similarity import DEFAULT_DISTANCE, NO_PERCEPTUAL
 
 _PIECE = 1 << 20
 _TOP = 20

@@ -2,7 +2,7 @@
 
 import random
 
-from .scene_layout import OPPOSITE, Combination, Item
+from .layout import OPPOSITE, Combination, Item
 
 # {a} {r} {b}: first object, relation, second object; {g}: background.
 PAIR_PHRASES = (

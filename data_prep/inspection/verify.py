@@ -9,12 +9,12 @@ from mvlm_plugin.data.databin import DICTIONARY, MANIFEST, REJECTED, DataBinErro
 from mvlm_plugin.data.images import DEFAULT_MAX_PIXELS
 from mvlm_plugin.data.tokenizers import load_tokenizer
 
-from .files import sha256_of
-from .options import add_workers_option
-from .parallel import progress_bar
-from .records import PrepError
+from ..files import sha256_of
+from ..options import add_workers_option
+from ..parallel import progress_bar
+from ..records import PrepError
+from ..tools import Tool
 from .split_check import image_problems, pair_problems, text_problems
-from .tools import Tool
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from mvlm_plugin.data.image_index import ImageReadError
 from mvlm_plugin.data.images import BadImageError, decode_rgb
 from mvlm_plugin.data.store import PairStore
 
-from .records import PrepError
+from ..records import PrepError
 
 
 def printable(text: str) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 from mvlm_plugin.data.databin import MANIFEST, images_path, read_manifest
 from mvlm_plugin.data.image_index import ImageIndex, ImageIndexWriter, ImageReadError
 
-from .files import sha256_of
-from .options import add_workers_option
-from .parallel import ordered_map, progress_bar
-from .records import PrepError
-from .tools import Tool
+from ..files import sha256_of
+from ..options import add_workers_option
+from ..parallel import ordered_map, progress_bar
+from ..records import PrepError
+from ..tools import Tool
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

@@ -31,10 +31,10 @@ from typing import Any
 from mvlm_plugin.data.databin import read_manifest, shard_folders
 from mvlm_plugin.data.tokenizers import load_tokenizer
 
+from ..tools import Tool
 from .looking import SplitImages, printable, split_names, table, write_json
 from .split_stats import split_stats
 from .stats_page import check_plots, write_page
-from .tools import Tool
 
 SCHEMA = 1
 DISTRIBUTIONS = {

@@ -12,8 +12,8 @@ import numpy as np
 
 from mvlm_plugin.data.tokenizers import CaptionTokenizer, load_tokenizer
 
+from ..records import PrepError
 from .looking import SplitImages, printable
-from .records import PrepError
 
 _EXAMPLES = 12
 _THUMBNAIL = 160

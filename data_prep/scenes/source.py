@@ -12,12 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .prepare import Options, prepare
-from .records import PrepError, RejectionLog, Sample
-from .scene_drawing import BACKGROUNDS, COLOURS, SHAPES, encode_scene
-from .scene_layout import Combination, Item, Scene, place
-from .scene_phrases import describe
-from .sources.base import ArchiveSource
+from ..prepare import Options, prepare
+from ..records import PrepError, RejectionLog, Sample
+from ..sources.base import ArchiveSource
+from .drawing import BACKGROUNDS, COLOURS, SHAPES, encode_scene
+from .layout import Combination, Item, Scene, place
+from .phrases import describe
 
 MAX_PAIRS = 100_000
 MAX_HELD_OUT = 500

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..exclusion import distance_option
+from ..parallel import progress_bar
+from ..records import PrepError
+from ..similarity import DEFAULT_DISTANCE, MAX_DISTANCE, Matches, match_images
+from ..tools import Tool
 from .contact_sheet import THUMBNAIL, Pair, contact_sheet
-from .exclusion import distance_option
 from .looking import SplitImages, printable, split_names, table, write_json
-from .parallel import progress_bar
-from .records import PrepError
-from .similarity import DEFAULT_DISTANCE, MAX_DISTANCE, Matches, match_images
-from .tools import Tool
 
 SCHEMA = 1
 _DEFAULT_LIMIT = 60

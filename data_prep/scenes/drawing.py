@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PIL import Image, ImageDraw
 
-from .scene_layout import Box, Scene
+from .layout import Box, Scene
 
 COLOURS = {
     "red": (220, 30, 35),

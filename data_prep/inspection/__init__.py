@@ -1,0 +1,1 @@
+"""Commands that look at prepared data-bins, and what they share."""

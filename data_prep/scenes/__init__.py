@@ -1,0 +1,1 @@
+"""Generated pictures of shapes with exact captions: data without data."""
