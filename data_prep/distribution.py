@@ -1,6 +1,5 @@
 """Runs parts: in processes of this machine, or on a Ray cluster whose machines share the folder of unfinished work."""
 
-import importlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -30,12 +29,7 @@ def run_parts(job: PartJob, numbers: list[int], images: int | None, workers: int
         _run_on_ray(job, numbers, workers)
         return
     with progress_bar(images, "read images", "image") as bar:
-        run_units(partial(run_part, job), numbers, workers, bar, meanwhile=_import_fairseq)
-
-
-def _import_fairseq() -> None:
-    """It takes seconds, and the captions need it as soon as the images are done."""
-    importlib.import_module("fairseq.data")
+        run_units(partial(run_part, job), numbers, workers, bar)
 
 
 def _run_on_ray(job: PartJob, numbers: list[int], workers: int) -> None:

@@ -115,13 +115,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
             raise
 
 
-def run_units(
-    function: Callable[[int], Any],
-    units: Iterable[int],
-    workers: int,
-    bar: "tqdm[None]",
-    meanwhile: Callable[[], object] | None = None,
-) -> None:
+def run_units(function: Callable[[int], Any], units: Iterable[int], workers: int, bar: "tqdm[None]") -> None:
     """Call function for every unit of work, in worker processes, in any order.
 
     Args:
@@ -129,7 +123,6 @@ def run_units(
         units: numbers of the units, consumed only as fast as they are done.
         workers: number of processes.
         bar: moved by the items that are done.
-        meanwhile: called in this process once the workers have started.
 
     Raises:
         PrepError: a worker process died. What function raises is raised here.
@@ -140,8 +133,6 @@ def run_units(
     with ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker, initargs=(done,)) as pool:
         try:
             running = {pool.submit(function, unit) for unit in islice(iterator, 2 * workers)}
-            if meanwhile is not None:
-                meanwhile()
             while running:
                 finished, running = wait(running, timeout=_BAR_SECONDS, return_when=FIRST_COMPLETED)
                 for future in finished:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import sentencepiece
 
 from mvlm_plugin.data.databin import DICTIONARY, read_manifest, shard_folders
+from mvlm_plugin.data.dictionary import TokenIds
 from mvlm_plugin.data.tokenizers import (
     GPT2_ENCODER,
     GPT2_MERGES,
@@ -20,8 +21,6 @@ from mvlm_plugin.data.tokenizers import (
     TOKENIZER_FILES,
     CaptionTokenizer,
     build_splitter,
-    load_dictionary,
-    load_tokenizer,
 )
 
 from .files import sha256_of
@@ -88,7 +87,7 @@ def read_lines(path: Path) -> Iterator[str]:
 
 def installed_tokenizer(kind: str, folder: Path) -> CaptionTokenizer:
     """The tokenizer whose files lie in a folder that has no manifest yet."""
-    return CaptionTokenizer(build_splitter(kind, folder), load_dictionary(folder))
+    return CaptionTokenizer(build_splitter(kind, folder), TokenIds(folder / DICTIONARY))
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ class CopiedTokenizer:
         return read_manifest(self._folder())["tokenizer"]["kind"]
 
     def request(self) -> dict[str, Any]:
-        load_tokenizer(self._folder())
+        installed_tokenizer(self.kind, self._folder())
         return {"kind": self.kind, **{name: sha256_of(str(self._folder() / name)) for name in self._names()}}
 
     def install(self, folder: Path) -> None:

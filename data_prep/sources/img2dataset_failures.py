@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from ..files import open_binary
-from ..records import RejectionLog
+from ..records import PrepError, RejectionLog
 
 _ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _COLUMNS = ("key", "url", "caption", "status", "error_message")
@@ -38,6 +38,9 @@ def list_failed_downloads(archive: str, log: RejectionLog) -> None:
     try:
         file = open_binary(path)
     except OSError:
+        return
+    except PrepError as error:
+        log.add("damaged table", f"img2dataset's table cannot be read: {error}", path, "")
         return
     with file:
         try:

@@ -1,6 +1,6 @@
 """Caption tokenizers as a data-bin stores them: text -> dictionary ids, and ids -> text.
 
-fairseq is imported where it is used: it takes seconds, which preparation spends on decoding images meanwhile.
+fairseq is imported where it is used: it takes seconds, and preparation needs it for GPT-2 BPE alone.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import sentencepiece
 
 from .databin import DICTIONARY, DataBinError, read_manifest
+from .dictionary import TokenIds
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
@@ -80,7 +81,7 @@ class CaptionTokenizer:
         dictionary: symbols <-> ids; special symbols never come out of text.
     """
 
-    def __init__(self, splitter: Splitter, dictionary: "Dictionary") -> None:
+    def __init__(self, splitter: Splitter, dictionary: "Dictionary | TokenIds") -> None:
         self.splitter = splitter
         self.dictionary = dictionary
         self._specials = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"}

@@ -130,8 +130,9 @@ def run_process(arguments: Sequence[str], place: Place) -> Result:
     environment = {**os.environ, "PYTHONPATH": str(Path(data_prep.__file__).parents[1])}
     with open(log, "wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "data_prep.cli", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=file, cwd=place.work, env=environment, start_new_session=True,
+            [sys.executable, "-m", "data_prep.command", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=file,
+            cwd=place.work, env=environment, start_new_session=True,
         )  # fmt: skip
         result = _finished(process.pid, start, log)
         process.returncode = result.status

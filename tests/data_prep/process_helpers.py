@@ -91,6 +91,7 @@ def stop_at_parts() -> None:
 
 def _run(arguments: list[str], log: Path, before: Callable[[], None] | None) -> None:
     os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
     sys.stdout = sys.stderr = open(log, "a", buffering=1)  # noqa: SIM115 (open to the end)
     if before is not None:
         before()

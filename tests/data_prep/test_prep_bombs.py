@@ -55,9 +55,9 @@ def test_the_largest_images_take_bounded_memory(place: Place, data: bytes) -> No
 
 
 def disguised(jpeg: bytes) -> bytes:
-    """A JPEG that, to those who do not know fill bytes, seems to have one scan: the second header is in a comment."""
-    frame = b"\xff\xc0\0\x0b\x08\0\x10\0\x10\1\1\x11\0" + b"\xff\xda\0\x08\1\1\0\0\x3f\0"
-    comment = b"\xff\xff\xfe" + (len(frame) + 4).to_bytes(2, "big") + b"\0\0" + frame
+    """A JPEG with a comment that, to those who take a fill byte for a marker, holds the header of the only scan."""
+    header = b"\xff\xc0\0\x0b\x08\0\x10\0\x10\1\1\x11\0" + b"\xff\xda\0\x08\1\1\0\0\x3f\0"
+    comment = b"\xff\xff\xfe\xff\xff" + (bytes(65_276) + header).ljust(65_533, b"\0")
     return jpeg[:2] + comment + jpeg[2:]
 
 

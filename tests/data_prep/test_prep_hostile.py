@@ -78,7 +78,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(
         arguments = form.write(place.raw, [good_item(FIRST_NUMBER + number, form.image_name) for number in range(8)])
         path = random.choice([path for path in sorted(place.raw.iterdir()) if path.is_file()])
         kind, must = damage_file(
-            random, path, form if isinstance(form, Form) else None, index // len(FILE_FORMS) + position
+            random, path, form if isinstance(form, Form) else None, 5 * (index // len(FILE_FORMS)) + position
         )
         place.remember()
         result = run_forked([*arguments, *tokenizer, "--workers", "1", "--dest", str(place.databin)], place)
