@@ -105,8 +105,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
-            levels = np.asarray(image).astype(np.int64)
-            image = Image.fromarray(np.clip(levels >> 8, 0, 255).astype(np.uint8))
+            image = Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
         elif image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
             rgba = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)

@@ -21,6 +21,8 @@ from hostile_tars import TarForm
 
 from data_prep.cli import main
 
+# Pillow warns of what is odd in the images that are stored.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 INPUTS = int(os.environ.get("MVLM_HOSTILE_INPUTS", "360"))
 BATCHES = batches(INPUTS)
 WORKERS_AND_RUNNERS: tuple[tuple[str, Runner], ...] = (("1", run_here), ("2", run_forked), ("2", run_here))
