@@ -1,7 +1,9 @@
 """Trains the tokenizer on the captions of the parts, and encodes them."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +13,25 @@ from mvlm_plugin.data.tokenizers import CaptionTokenizer
 
 from .destination import private_path, publish_folder
 from .parallel import count_done, progress_bar, run_units
-from .parts import Parts
+from .parts import Parts, find_part, read_summary
 from .records import PrepError
 from .tokenizer_training import TrainCaptions, installed_tokenizer, train_tokenizer
 from .work import TRAIN, Job, WorkFolder
+
+
+def no_train_split(splits: Iterable[str]) -> PrepError:
+    """The error where a tokenizer is to be trained on nothing."""
+    return PrepError(
+        f"there is no train split to train a tokenizer on (splits: {', '.join(sorted(splits))}): "
+        "give --tokenizer-from DATABIN, the folder prepared for training"
+    )
 
 
 def ensure_tokenizer(work: WorkFolder, job: Job, parts: Parts) -> CaptionTokenizer:
     """The job's tokenizer; it is trained on the captions of the train split where that is still to do."""
     if not work.tokenizer.is_dir():
         if TRAIN not in parts.splits:
-            raise PrepError(
-                f"there is no train split to train a tokenizer on (splits: {', '.join(parts.splits)}): "
-                "give --tokenizer-from DATABIN, the folder prepared for training"
-            )
+            raise no_train_split(parts.splits)
         folder = private_path(work.tokenizer)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -34,27 +41,35 @@ def ensure_tokenizer(work: WorkFolder, job: Job, parts: Parts) -> CaptionTokeniz
     return installed_tokenizer(job.tokenizer["kind"], work.tokenizer)
 
 
+@lru_cache(maxsize=1)
+def _tokenizer_of_process(kind: str, folder: Path) -> CaptionTokenizer:
+    """Loaded once a worker process, not once a part."""
+    return installed_tokenizer(kind, folder)
+
+
 @dataclass(frozen=True)
 class _Encoder:
-    """Encodes the captions of a part; goes to worker processes, which load the tokenizer themselves."""
+    """Encodes the captions of a part; goes to worker processes with every part, so it holds nothing large."""
 
-    parts: Parts
+    roots: tuple[Path, ...]
+    text: Path
     kind: str
     tokenizer_folder: Path
 
     def __call__(self, number: int) -> None:
-        folder = self.parts.text / f"{number:06d}"
-        if folder.is_dir():
+        folder = self.text / f"{number:06d}"
+        part = find_part(self.roots, number)
+        if folder.is_dir() or part is None:
             return
-        tokenizer = installed_tokenizer(self.kind, self.tokenizer_folder)
+        tokenizer = _tokenizer_of_process(self.kind, self.tokenizer_folder)
         dtype = token_type(len(tokenizer.dictionary))
         unfinished = private_path(folder)
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        for split in self.parts.summaries[number]["splits"]:
+        for split in read_summary(part)["splits"]:
             sizes = []
             with (
-                open(self.parts.folders[number] / f"{split}.captions", encoding="utf-8", newline="\n") as lines,
+                open(part / f"{split}.captions", encoding="utf-8", newline="\n") as lines,
                 open(unfinished / f"{split}.tokens", "wb") as tokens,
             ):
                 for line in lines:
@@ -66,9 +81,10 @@ class _Encoder:
         publish_folder(unfinished, folder)
 
 
-def encode_captions(work: WorkFolder, job: Job, parts: Parts, workers: int) -> None:
+def encode_captions(works: list[WorkFolder], job: Job, parts: Parts, workers: int) -> None:
     """Encode the captions of all parts."""
     total = sum(parts.captions(split) for split in parts.splits)
-    encoder = _Encoder(parts, job.tokenizer["kind"], work.tokenizer)
+    roots = tuple(work.parts for work in works)
+    encoder = _Encoder(roots, parts.text, job.tokenizer["kind"], works[0].tokenizer)
     with progress_bar(total, "encode captions", "caption") as bar:
         run_units(encoder, range(job.parts), workers, bar)

@@ -110,8 +110,9 @@ def read_image_file(path: str) -> bytes | BadImage:
     """The bytes of a local image file or an URL."""
     try:
         if is_remote(path):
-            if file_state(path).size > MAX_ENCODED_BYTES:
-                return too_many_bytes(file_state(path).size)
+            size = file_state(path).size
+            if size > MAX_ENCODED_BYTES:
+                return too_many_bytes(size)
             with open_binary(path) as stream:
                 return stream.read(MAX_ENCODED_BYTES)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

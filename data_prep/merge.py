@@ -104,7 +104,7 @@ def merge_parts(
         reasons = f"; rejected: {summary_of(rejected)}" if rejected else ""
         raise PrepError(f"no usable image with a caption is left{reasons}. Check the captions file and --images")
     tokenizer = ensure_tokenizer(work, job, parts)
-    encode_captions(work, job, parts, workers)
+    encode_captions(works, job, parts, workers)
     shutil.rmtree(out, ignore_errors=True)
     merged = work.path / "merge.jsonl"
     duplicates = _new_duplicates(work, job)
@@ -133,7 +133,7 @@ def merge_parts(
         "excluded": {name: dict(sorted(ways.items())) for name, ways in sorted(excluded.items())},
         "duplicates": {
             "policy": job.duplicates,
-            "images_within_a_split": duplicates.within.total(),
+            "images_within_a_split": duplicates.within,
             "images_across_splits": duplicates.across,
         },
     }

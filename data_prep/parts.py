@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,27 +51,38 @@ class Parts:
         return counts
 
 
+def find_part(roots: Sequence[Path], number: int) -> Path | None:
+    """The folder of a part under the first of some folders that has it whole; None where none has."""
+    places = (part_folder(root, number) for root in roots)
+    return next((place for place in places if is_part_sound(place)), None)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a finished part."""
+    return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+
+
 def find_parts(works: list[WorkFolder], job: Job) -> Parts:
     """The finished parts of a job, which may lie in several folders.
 
     Raises:
         PrepError: some are missing; the message says how to make them.
     """
-    folders, missing = [], []
+    folders: list[Path] = []
+    missing: list[int] = []
     for number in range(job.parts):
-        places = [part_folder(work.parts, number) for work in works]
-        found = [place for place in places if is_part_sound(place)]
-        folders.append(found[0] if found else places[0])
-        if not found:
+        place = find_part([work.parts for work in works], number)
+        if place is None:
             missing.append(number)
+        else:
+            folders.append(place)
     if missing:
         shards = sorted({number % job.shards for number in missing})
         raise PrepError(
             f"{len(missing):,} of {job.parts:,} parts are missing, of shards {', '.join(map(str, shards))}: run the "
             f"job again with --shards {job.shards} --shard-range {shards[0]}:{shards[-1] + 1}"
         )
-    summaries = [json.loads((folder / SUMMARY).read_text(encoding="utf-8")) for folder in folders]
-    return Parts(folders, summaries, works[0].text)
+    return Parts(folders, [read_summary(folder) for folder in folders], works[0].text)
 
 
 def plan_summary(work: WorkFolder) -> dict[str, Any]:

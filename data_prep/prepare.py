@@ -13,6 +13,7 @@ from mvlm_plugin.data.databin import DataBinError
 from .captions import CaptionLimits
 from .destination import is_prepared, private_path, publish, publish_folder
 from .distribution import run_parts
+from .encoding import no_train_split
 from .entries import ArchiveEntries, Entries, PlanEntries
 from .exclusion import Exclusions, exclusion_request
 from .files import base_name, file_state, is_remote, sha256_of
@@ -125,7 +126,7 @@ def prepare(source: Source, options: Options, extra_files: ExtraFiles | None = N
             if is_prepared(options.dest, request, options.overwrite):
                 work.remove()
                 return None
-            _check_splits(layout, options, work)
+            _check_splits(layout, options)
             job = _job(source, options, layout, request)
             work.save_job(job)
             if not options.tokenizer.needs_training and not work.tokenizer.is_dir():
@@ -245,13 +246,10 @@ def _check_shards(shards: int, train_parts: list[int]) -> None:
         raise PrepError(f"--shards {shards} leaves {len(empty)} of them without training images: ask for fewer")
 
 
-def _check_splits(layout: _Layout, options: Options, work: WorkFolder) -> None:
+def _check_splits(layout: _Layout, options: Options) -> None:
     """A tokenizer cannot be trained without a train split; better said before an hour of decoding than after it."""
     if layout.images is not None and layout.splits and options.tokenizer.needs_training and TRAIN not in layout.splits:
-        raise PrepError(
-            f"there is no train split to train a tokenizer on (splits: {', '.join(sorted(layout.splits))}): "
-            "give --tokenizer-from DATABIN, the folder prepared for training"
-        )
+        raise no_train_split(layout.splits)
 
 
 def _job(source: Source, options: Options, layout: _Layout, request: dict[str, Any]) -> Job:

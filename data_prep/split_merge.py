@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from itertools import compress
@@ -26,6 +25,7 @@ from mvlm_plugin.data.image_index import RECORD, ImageIndexWriter
 from mvlm_plugin.data.line_file import LineFileWriter
 from mvlm_plugin.data.token_file import TokenFileWriter
 
+from .disk_table import open_database
 from .field_types import FieldTypes
 from .records import RejectionLog
 
@@ -51,11 +51,8 @@ class Duplicates:
 
     def __init__(self, path: Path, policy: str) -> None:
         self.policy = policy
-        self.within: Counter[str] = Counter()
-        self.across = 0
-        self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("PRAGMA synchronous = OFF")
+        self.within = self.across = 0
+        self._database = open_database(path)
         self._database.execute(
             "CREATE TABLE seen (content BLOB, split TEXT, image INTEGER, PRIMARY KEY (content, split)) WITHOUT ROWID"
         )
@@ -73,7 +70,7 @@ class Duplicates:
         if not same:
             database.execute("INSERT INTO seen VALUES (?, ?, ?)", (content, split, image))
             return image
-        self.within[split] += 1
+        self.within += 1
         return {"merge": same[0], "drop": NOT_STORED, "keep": image}[self.policy]
 
     def next_shard(self) -> None:

@@ -33,7 +33,7 @@ class Job:
         images_per_text: the most images of a text.
         position_name: see RejectionLog.
         duplicates: what becomes of images with the same bytes: "merge", "drop" or "keep".
-        tokenizer: kind and settings of a tokenizer that is trained; None where its files are in the folder already.
+        tokenizer: its kind, and the settings or file hashes that decide it.
     """
 
     request: dict[str, Any]

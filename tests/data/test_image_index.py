@@ -192,7 +192,7 @@ def test_of_many_containers_some_are_checked_at_opening(tmp_path: Path) -> None:
 def test_packed_containers_may_be_copied(tmp_path: Path) -> None:
     path = write(tmp_path)
     os.utime(tmp_path / "a.bin", ns=(1, 1))
-    ImageIndex(path)
+    assert ImageIndex(path).read(0) == BLOBS[0]
 
 
 def test_a_truncated_packed_container_costs_only_the_images_beyond_its_end(tmp_path: Path) -> None:
