@@ -1,6 +1,7 @@
 """Reads a source through its command's options, as mvlm-prep does, without preparing it."""
 
 import argparse
+import pickle
 import shlex
 import tracemalloc
 from collections.abc import Callable
@@ -27,6 +28,13 @@ def rows(command: SourceCommand, folder: Path, *arguments: object) -> tuple[list
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     return read_all(lambda log: source.read(log, scratch), folder)
+
+
+def pickled_rows(command: SourceCommand, folder: Path, *arguments: object) -> tuple[list[Row], list[dict[str, Any]]]:
+    """As rows(), of photos in the folder, from a source that went to another process and back."""
+    source = pickle.loads(pickle.dumps(build(command, "--images", folder, *arguments)))
+    assert isinstance(source, TableSource)
+    return read_all(lambda log: source.read(log, folder), folder)
 
 
 def samples(command: SourceCommand, folder: Path, *arguments: object) -> tuple[list[Sample], list[dict[str, Any]]]:

@@ -1,16 +1,13 @@
 """The reader of NLVR2, on small files in the official format."""
 
-import argparse
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reading_helpers import read_all
+from source_helpers import build, pickled_rows
 
 from data_prep.records import PrepError, Row
-from data_prep.sources.base import TableSource
 from data_prep.sources.nlvr2 import COMMAND
 
 
@@ -27,17 +24,8 @@ def write(path: Path, entries: list[Any]) -> str:
     return str(path)
 
 
-def build(*arguments: str) -> TableSource:
-    parser = argparse.ArgumentParser()
-    COMMAND.add_options(parser)
-    source = COMMAND.build(parser.parse_args(arguments))
-    assert isinstance(source, TableSource)
-    return source
-
-
 def read(folder: Path, *arguments: str) -> tuple[list[Row], list[dict[str, Any]]]:
-    source = pickle.loads(pickle.dumps(build("--images", str(folder), *arguments)))
-    return read_all(lambda log: source.read(log, folder), folder)
+    return pickled_rows(COMMAND, folder, *arguments)
 
 
 def test_each_statement_has_a_left_and_a_right_image(tmp_path: Path) -> None:
@@ -75,7 +63,7 @@ def test_image_names_may_be_others(tmp_path: Path) -> None:
     ):
         assert [row.images for row in read(tmp_path, "--json", path, "--image-name", pattern)[0]] == expected
     with pytest.raises(PrepError, match="--image-name"):
-        build("--images", "x", "--json", path, "--image-name", "{split}")
+        build(COMMAND, "--images", "x", "--json", path, "--image-name", "{split}")
 
 
 def test_what_cannot_be_used_is_listed_with_its_line(tmp_path: Path) -> None:

@@ -1,17 +1,14 @@
 """The reader of SNLI-VE, on small files in the official format."""
 
-import argparse
 import json
-import pickle
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reading_helpers import read_all
+from source_helpers import pickled_rows
 
 from data_prep.records import PrepError, Row
-from data_prep.sources.base import TableSource
 from data_prep.sources.snli_ve import COMMAND
 
 
@@ -29,11 +26,7 @@ def write(path: Path, entries: list[Any]) -> str:
 
 
 def read(folder: Path, *arguments: str) -> tuple[list[Row], list[dict[str, Any]]]:
-    parser = argparse.ArgumentParser()
-    COMMAND.add_options(parser)
-    source = pickle.loads(pickle.dumps(COMMAND.build(parser.parse_args(["--images", str(folder), *arguments]))))
-    assert isinstance(source, TableSource)
-    return read_all(lambda log: source.read(log, folder), folder)
+    return pickled_rows(COMMAND, folder, *arguments)
 
 
 def test_the_text_is_the_hypothesis(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """The reader of VQA v2, on small files in the official format."""
 
-import argparse
 import json
-import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -10,9 +8,9 @@ from typing import Any
 import fsspec
 import pytest
 from reading_helpers import read_all
+from source_helpers import build, pickled_rows
 
 from data_prep.records import PrepError, Row
-from data_prep.sources.base import TableSource
 from data_prep.sources.vqa import COMMAND
 
 NUMBER_OF_ANSWERS = 10
@@ -54,17 +52,8 @@ def write_annotations(path: Path, annotations: list[Any]) -> str:
     return str(path)
 
 
-def build(*arguments: str) -> TableSource:
-    parser = argparse.ArgumentParser()
-    COMMAND.add_options(parser)
-    source = COMMAND.build(parser.parse_args(arguments))
-    assert isinstance(source, TableSource)
-    return source
-
-
 def read(folder: Path, *arguments: str) -> tuple[list[Row], list[dict[str, Any]]]:
-    source = pickle.loads(pickle.dumps(build("--images", str(folder), *arguments)))
-    return read_all(lambda log: source.read(log, folder), folder)
+    return pickled_rows(COMMAND, folder, *arguments)
 
 
 def test_questions_get_the_answers_of_all_annotators(tmp_path: Path) -> None:
@@ -112,7 +101,7 @@ def test_image_names_may_be_others(tmp_path: Path) -> None:
         assert read(tmp_path, "--questions", questions, "--image-name", pattern)[0][0].images == (expected,)
     for pattern in ("{name}", "{}", "{image_id", "{image_id.x}", "{subtype:d}"):
         with pytest.raises(PrepError, match="--image-name"):
-            build("--images", "x", "--questions", questions, "--image-name", pattern)
+            build(COMMAND, "--images", "x", "--questions", questions, "--image-name", pattern)
 
 
 def test_what_cannot_be_used_is_listed(tmp_path: Path) -> None:
@@ -183,7 +172,7 @@ def test_files_of_an_object_store_are_read(tmp_path: Path) -> None:
         file.write(content)
     with fsspec.open("memory://vqa/images/train2014/x.jpg", "wb") as file:
         file.write(b"x")
-    source = build("--questions", "memory://vqa/q.json", "--images", "memory://vqa/images")
+    source = build(COMMAND, "--questions", "memory://vqa/q.json", "--images", "memory://vqa/images")
     rows, _ = read_all(lambda log: source.read(log, tmp_path), tmp_path)
     assert rows[0].images == ("train2014/COCO_train2014_000000000009.jpg",)
     assert source.files == {"questions": "memory://vqa/q.json"}
