@@ -9,7 +9,7 @@ from tests.cli.commands import ENVIRONMENT, ROOT, logged, run, train_command
 
 UPDATES = 14
 CHECKPOINT_AT = 5
-KILL_AFTER = 8
+KILL_AFTER = 6
 
 
 def _train(data: Path, folder: Path) -> list[str]:
@@ -35,7 +35,8 @@ def _kill_in_mid_epoch(arguments: list[str], log: Path) -> None:
 def test_losses_after_a_kill_equal_the_uninterrupted_runs(scenes: Path, tmp_path: Path) -> None:
     whole = logged(run(_train(scenes, tmp_path / "whole")), "train_inner")
     assert len(whole) == UPDATES
-    # 360 pairs in batches of 48: update 5 and the kill lie in the first epoch's middle, the end in the second.
+    # 360 pairs in batches of 48: update 5 and the kill lie in the first epoch, which ends with a checkpoint at update
+    # 8; the last update lies in the second.
     assert float(whole[CHECKPOINT_AT]["update"]) < 1 < float(whole[-1]["update"])
     _kill_in_mid_epoch(_train(scenes, tmp_path / "killed"), tmp_path / "killed.log")
     output = run(_train(scenes, tmp_path / "killed"))
