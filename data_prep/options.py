@@ -13,11 +13,25 @@ from .image_check import DEFAULT_QUALITY, ImageSettings
 from .parallel import available_cores
 from .prepare import PART_IMAGES, Options
 from .records import PrepError
-from .tokenizer_training import DEFAULT_VOCAB_SIZE, CopiedTokenizer, GivenGpt2, TokenizerSource, TrainedSentencePiece
+from .tokenizer_training import (
+    DEFAULT_VOCAB_SIZE,
+    CopiedTokenizer,
+    GivenGpt2,
+    GivenWordPiece,
+    TokenizerSource,
+    TrainedSentencePiece,
+)
 
 DEFAULT_MAX_CHARS = 10_000
 # Pillow itself refuses images that are larger.
 _PILLOW_MAX_PIXELS = 178_956_970
+# The options of each tokenizer, and which of them it needs not have.
+_TOKENIZER_OPTIONS = {
+    "sentencepiece": ("--vocab-size",),
+    "gpt2-bpe": ("--encoder-json", "--vocab-bpe", "--dict"),
+    "wordpiece": ("--vocab-txt", "--cased"),
+}
+_OPTIONAL = {"--vocab-size", "--cased"}
 
 
 def _whole_number(text: str, low: int, high: int | None = None) -> int:
@@ -159,8 +173,9 @@ def _add_scale_options(parser: argparse.ArgumentParser) -> None:
 def _add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("tokenizer")
     group.add_argument(
-        "--tokenizer", choices=("sentencepiece", "gpt2-bpe"),
-        help="sentencepiece: trained on the train captions (default); gpt2-bpe: from the three files below",
+        "--tokenizer", choices=tuple(_TOKENIZER_OPTIONS),
+        help="sentencepiece: trained on the train captions (default); gpt2-bpe: RoBERTa's, from the three files below; "
+        "wordpiece: BERT's, from --vocab-txt (extra: lite)",
     )  # fmt: skip
     group.add_argument(
         "--vocab-size", type=positive, metavar="N",
@@ -169,6 +184,8 @@ def _add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--encoder-json", type=Path, metavar="FILE", help="encoder.json of GPT-2 BPE")
     group.add_argument("--vocab-bpe", type=Path, metavar="FILE", help="vocab.bpe of GPT-2 BPE")
     group.add_argument("--dict", type=Path, metavar="FILE", help="fairseq's dict.txt for GPT-2 BPE")
+    group.add_argument("--vocab-txt", type=Path, metavar="FILE", help="vocab.txt of a BERT, for wordpiece")
+    group.add_argument("--cased", action="store_true", help="wordpiece: keep capitals and accents, as cased BERTs do")
     group.add_argument(
         "--tokenizer-from", type=Path, metavar="DATABIN",
         help="take the tokenizer of another data-bin instead; needed where there is no train split",
@@ -181,23 +198,35 @@ def tokenizer_of(args: argparse.Namespace) -> TokenizerSource:
     Raises:
         PrepError: options are missing or exclude each other.
     """
-    gpt2_files = {"--encoder-json": args.encoder_json, "--vocab-bpe": args.vocab_bpe, "--dict": args.dict}
-    given = [name for name, path in gpt2_files.items() if path is not None]
+    given = [
+        flag
+        for flags in _TOKENIZER_OPTIONS.values()
+        for flag in flags
+        if getattr(args, flag.removeprefix("--").replace("-", "_"))
+    ]
     if args.tokenizer_from is not None:
-        others = [*given, *(["--tokenizer"] if args.tokenizer else []), *(["--vocab-size"] if args.vocab_size else [])]
+        others = [*given, *(["--tokenizer"] if args.tokenizer else [])]
         if others:
             raise PrepError(f"--tokenizer-from brings its own tokenizer: leave out {', '.join(others)}")
         return CopiedTokenizer(args.tokenizer_from)
+    _check_options_fit(args.tokenizer or "sentencepiece", given)
     if args.tokenizer == "gpt2-bpe":
-        missing = [name for name in gpt2_files if name not in given]
-        if missing:
-            raise PrepError(f"--tokenizer gpt2-bpe needs {', '.join(missing)} as well")
-        if args.vocab_size:
-            raise PrepError("--vocab-size is for sentencepiece; gpt2-bpe has the size of its --dict: leave it out")
         return GivenGpt2(args.encoder_json, args.vocab_bpe, args.dict)
-    if given:
-        raise PrepError(f"{', '.join(given)} need --tokenizer gpt2-bpe")
+    if args.tokenizer == "wordpiece":
+        return GivenWordPiece(args.vocab_txt, args.cased)
     return TrainedSentencePiece(args.vocab_size or DEFAULT_VOCAB_SIZE)
+
+
+def _check_options_fit(tokenizer: str, given: list[str]) -> None:
+    missing = [flag for flag in _TOKENIZER_OPTIONS[tokenizer] if flag not in given and flag not in _OPTIONAL]
+    if missing:
+        raise PrepError(f"--tokenizer {tokenizer} needs {', '.join(missing)} as well")
+    for owner, flags in _TOKENIZER_OPTIONS.items():
+        foreign = [flag for flag in flags if flag in given]
+        if owner != tokenizer and foreign:
+            raise PrepError(
+                f"{', '.join(foreign)} need --tokenizer {owner}, not {tokenizer}: change it or leave it out"
+            )
 
 
 def write_options_of(args: argparse.Namespace) -> Options:

@@ -1,4 +1,4 @@
-"""Puts a tokenizer into a data-bin: trained on its captions, given as GPT-2 files, or taken from another data-bin."""
+"""Puts a tokenizer into a data-bin: trained on its captions, given as GPT-2 or BERT files, or from another data-bin."""
 
 import io
 import shutil
@@ -19,9 +19,11 @@ from mvlm_plugin.data.tokenizers import (
     GPT2_MERGES,
     SENTENCEPIECE_MODEL,
     TOKENIZER_FILES,
+    WORDPIECE_VOCABULARY,
     CaptionTokenizer,
     build_splitter,
 )
+from mvlm_plugin.data.wordpiece import WordPieceSplitter, dictionary_symbols, read_vocabulary
 
 from .files import sha256_of
 from .records import PrepError
@@ -174,8 +176,11 @@ def _normalised(line: str) -> str:
 def _write_dictionary(model: bytes, path: Path) -> None:
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     pieces = [processor.id_to_piece(number) for number in range(processor.get_piece_size())]
-    lines = [f"{piece} 1\n" for piece in pieces if piece not in _SPECIAL_PIECES]
-    path.write_text("".join(lines), encoding="utf-8", newline="\n")
+    _write_symbols([piece for piece in pieces if piece not in _SPECIAL_PIECES], path)
+
+
+def _write_symbols(symbols: list[str], path: Path) -> None:
+    path.write_text("".join(f"{symbol} 1\n" for symbol in symbols), encoding="utf-8", newline="\n")
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,33 @@ class GivenGpt2:
 
     def _files(self) -> dict[str, Path]:
         return {GPT2_ENCODER: self.encoder_json, GPT2_MERGES: self.vocab_bpe, DICTIONARY: self.dictionary}
+
+
+@dataclass(frozen=True)
+class GivenWordPiece:
+    """BERT's WordPiece from a given vocabulary.
+
+    Attributes:
+        vocabulary: a vocab.txt of BERT.
+        cased: keep capitals and accents.
+    """
+
+    vocabulary: Path
+    cased: bool
+    needs_training: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "wordpiece_cased" if self.cased else "wordpiece"
+
+    def request(self) -> dict[str, Any]:
+        digest = sha256_of(str(self.vocabulary))
+        WordPieceSplitter(self.vocabulary, self.cased)
+        return {"kind": self.kind, WORDPIECE_VOCABULARY: digest}
+
+    def install(self, folder: Path) -> None:
+        shutil.copyfile(self.vocabulary, folder / WORDPIECE_VOCABULARY)
+        _write_symbols(dictionary_symbols(read_vocabulary(self.vocabulary)), folder / DICTIONARY)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Fixtures of all tests."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -21,3 +23,14 @@ def _seeded() -> None:
 def tiny_databin(tmp_path: Path) -> Path:
     """A data-bin of 24 pictures with 48 captions, of the splits train and valid; a test may damage it."""
     return write_databin(tmp_path / "databin")
+
+
+@pytest.fixture(scope="session")
+def transformers() -> ModuleType:
+    """The package. A torchaudio or torchvision of another torch breaks its import; nothing here needs one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torchaudio", None)
+        patch.setitem(sys.modules, "torchvision", None)
+        package = pytest.importorskip("transformers")
+        package.RobertaModel, package.ViTModel  # noqa: B018  (import them now)
+    return package

@@ -12,6 +12,7 @@ import sentencepiece
 
 from .databin import DICTIONARY, DataBinError, read_manifest
 from .dictionary import TokenIds
+from .wordpiece import WordPieceSplitter
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
@@ -19,8 +20,14 @@ if TYPE_CHECKING:
 SENTENCEPIECE_MODEL = "tokenizer.spm"
 GPT2_ENCODER = "encoder.json"
 GPT2_MERGES = "vocab.bpe"
+WORDPIECE_VOCABULARY = "vocab.txt"
 # The files a data-bin keeps of each kind of tokenizer, beside dict.txt.
-TOKENIZER_FILES = {"sentencepiece": (SENTENCEPIECE_MODEL,), "gpt2_bpe": (GPT2_ENCODER, GPT2_MERGES)}
+TOKENIZER_FILES = {
+    "sentencepiece": (SENTENCEPIECE_MODEL,),
+    "gpt2_bpe": (GPT2_ENCODER, GPT2_MERGES),
+    "wordpiece": (WORDPIECE_VOCABULARY,),
+    "wordpiece_cased": (WORDPIECE_VOCABULARY,),
+}
 
 
 class Splitter(Protocol):
@@ -104,12 +111,14 @@ def build_splitter(kind: str, folder: Path) -> Splitter:
     """The splitter whose files lie in a folder.
 
     Raises:
-        DataBinError: unknown kind, or its files are missing or damaged.
+        DataBinError: unknown kind, its files are missing or damaged, or a package that it needs is not installed.
     """
     if kind == "sentencepiece":
         return SentencePieceSplitter(folder / SENTENCEPIECE_MODEL)
     if kind == "gpt2_bpe":
         return Gpt2Splitter(folder / GPT2_ENCODER, folder / GPT2_MERGES)
+    if kind in ("wordpiece", "wordpiece_cased"):
+        return WordPieceSplitter(folder / WORDPIECE_VOCABULARY, cased=kind == "wordpiece_cased")
     raise DataBinError(f"unknown tokenizer {kind!r}; known: {', '.join(TOKENIZER_FILES)}.")
 
 

@@ -15,6 +15,7 @@ from mvlm_plugin.data.tokenizers import (
     load_dictionary,
     load_tokenizer,
 )
+from mvlm_plugin.data.wordpiece import dictionary_symbols
 
 TEXTS = [
     "a red square above a blue circle",
@@ -66,7 +67,22 @@ def gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["sentencepiece", "gpt2"])
+@pytest.fixture(scope="module")
+def wordpiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Single letters, each at the start of a word or behind others; marks; one whole word."""
+    folder = tmp_path_factory.mktemp("wordpiece")
+    letters = [mark + chr(ord("a") + number) for number in range(26) for mark in ("", "##")]
+    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dog", *letters, *"<>/[]"]
+    (folder / "vocab.txt").write_text("\n".join(entries))
+    dictionary = Dictionary()
+    for symbol in dictionary_symbols(entries):
+        dictionary.add_symbol(symbol)
+    dictionary.save(str(folder / "dict.txt"))
+    write_manifest(folder, "wordpiece")
+    return folder
+
+
+@pytest.fixture(params=["sentencepiece", "gpt2", "wordpiece"])
 def tokenizer(request: pytest.FixtureRequest) -> CaptionTokenizer:
     return load_tokenizer(request.getfixturevalue(f"{request.param}_folder"))
 
@@ -122,8 +138,9 @@ def test_merges_are_used(gpt2_folder: Path) -> None:
     assert len(tokenizer.encode("rex")) == 3
 
 
-def test_letters_that_the_model_does_not_know_become_unknown(sentencepiece_folder: Path) -> None:
-    tokenizer = load_tokenizer(sentencepiece_folder)
+@pytest.mark.parametrize("kind", ["sentencepiece", "wordpiece"])
+def test_letters_that_the_model_does_not_know_become_unknown(kind: str, request: pytest.FixtureRequest) -> None:
+    tokenizer = load_tokenizer(request.getfixturevalue(f"{kind}_folder"))
     ids = tokenizer.encode("a \u4f60 dog")
     assert tokenizer.dictionary.unk() in ids
     assert "<unk>" in tokenizer.decode(ids)
