@@ -31,6 +31,27 @@ def _rename_key(key: str, table: KeyTable) -> str | None:
     return None
 
 
+class SortedKeys(NamedTuple):
+    """The keys of a state dict as a table sees them, each list in the order of the state dict."""
+
+    known: list[str]
+    ignored: list[str]
+    unknown: list[str]
+
+
+def sort_keys(state: Mapping[str, Tensor], table: KeyTable) -> SortedKeys:
+    """What a table renames, what it leaves behind, and what it does not know."""
+    sorted_keys = SortedKeys([], [], [])
+    for key in state:
+        if _rename_key(key, table) is not None:
+            sorted_keys.known.append(key)
+        elif any(re.fullmatch(table.prefix + pattern, key) for pattern in table.ignored):
+            sorted_keys.ignored.append(key)
+        else:
+            sorted_keys.unknown.append(key)
+    return sorted_keys
+
+
 def rename(state: Mapping[str, Tensor], table: KeyTable) -> dict[str, Tensor]:
     """Rename the keys of a state dict; tensors stay as they are.
 
@@ -42,18 +63,16 @@ def rename(state: Mapping[str, Tensor], table: KeyTable) -> dict[str, Tensor]:
         ValueError: keys that the table neither renames nor ignores, named in full, or two that become the same.
     """
     renamed: dict[str, Tensor] = {}
-    unknown, doubled = [], []
-    for key, tensor in state.items():
-        name = _rename_key(key, table)
-        if name is None:
-            if not any(re.fullmatch(table.prefix + pattern, key) for pattern in table.ignored):
-                unknown.append(key)
-        elif name in renamed:
-            doubled.append(f"{key} -> {name}")
-        else:
-            renamed[name] = tensor
+    doubled = []
+    unknown = sort_keys(state, table).unknown
     if unknown:
         raise ValueError(f"not weights of {table.source}; keys without a counterpart: {', '.join(unknown)}")
+    for key, tensor in state.items():
+        name = _rename_key(key, table)
+        if name in renamed:
+            doubled.append(f"{key} -> {name}")
+        elif name is not None:
+            renamed[name] = tensor
     if doubled:
         raise ValueError(f"weights of {table.source} hold the same part twice: {', '.join(doubled)}")
     return renamed

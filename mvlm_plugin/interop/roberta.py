@@ -1,5 +1,6 @@
 """RoBERTa weights from transformers and from fairseq."""
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -84,8 +85,8 @@ def from_fairseq_roberta(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a fairseq RobertaModel as the state dict of our RobertaEncoder.
 
     Args:
-        state: state dict of a RobertaModel as fairseq holds it in memory (fairseq upgrades old checkpoints when it
-            loads them), or of its encoder; the head is left behind.
+        state: state dict of a RobertaModel as fairseq holds it in memory, or of its encoder; the head is left behind.
+            Names of older releases need upgrade_fairseq_names() first.
 
     Returns:
         State dict whose ``position_embedding`` holds all positions of the source, from <s> on: (1, max_tokens, width).
@@ -94,6 +95,39 @@ def from_fairseq_roberta(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ValueError: keys of another model, named in full.
     """
     return _place_positions(fuse_key_value(rename(state, FAIRSEQ_ROBERTA)))
+
+
+# Names of older releases -> today's. The encoder was called a decoder, and norms had other names.
+OLD_FAIRSEQ_NAMES = (
+    (r"^decoder\.", r"encoder."),
+    (r"(^|\.)emb_layer_norm\.", r"\1layernorm_embedding."),
+    (r"(^|\.)layers\.(\d+)\.layer_norms\.0\.", r"\1layers.\2.self_attn_layer_norm."),
+    (r"(^|\.)layers\.(\d+)\.layer_norms\.1\.", r"\1layers.\2.final_layer_norm."),
+)
+
+
+def upgrade_fairseq_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Old names of a fairseq RobertaModel as fairseq itself upgrades them; new names stay as they are.
+
+    Old attention has one ``in_proj_weight`` (3 * width, width) of queries, keys and values in this order.
+
+    Args:
+        state: state dict of a file, or part of one.
+
+    Returns:
+        State dict with the names that from_fairseq_roberta() knows.
+    """
+    upgraded: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        for old, new in OLD_FAIRSEQ_NAMES:
+            key = re.sub(old, new, key)
+        match = re.fullmatch(r"(.*\.self_attn\.)in_proj_(weight|bias)", key)
+        if match:
+            for name, part in zip("qkv", tensor.chunk(3), strict=True):
+                upgraded[f"{match[1]}{name}_proj.{match[2]}"] = part
+        else:
+            upgraded[key] = tensor
+    return upgraded
 
 
 def _place_positions(converted: dict[str, Tensor]) -> dict[str, Tensor]:
