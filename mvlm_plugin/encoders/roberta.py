@@ -1,12 +1,13 @@
 """RoBERTa text encoders (Liu et al., 2019)."""
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
+from ..modules.block_stack import BlockStack
 from ..modules.blocks import EncoderBlock
 from ..registry import register_text_encoder
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ..models.config import MvlmConfig
 
 
-class RobertaEncoder(nn.Module):
+class RobertaEncoder(BlockStack):
     """Post-norm transformer over tokens with learned positions, counted from 0 at <s>.
 
     Args:
@@ -48,7 +49,27 @@ class RobertaEncoder(nn.Module):
         self.blocks = nn.ModuleList(
             EncoderBlock(width, heads, 4 * width, norm_first=False, dropout=dropout, eps=eps) for _ in range(layers)
         )
+        self.frozen_blocks = 0
         nn.init.trunc_normal_(self.position_embedding, std=0.02)
+
+    def freeze(self, layers: int) -> None:
+        """Do not train the embeddings and the first blocks, switch dropout off in them, and keep nothing for them.
+
+        Raises:
+            ValueError: there are not so many blocks.
+        """
+        if not 0 <= layers <= len(self.blocks):
+            raise ValueError(f"--frozen-text-layers {layers}: this text encoder has {len(self.blocks)}")
+        self.frozen_blocks = layers
+        if not layers:
+            return
+        self.position_embedding.requires_grad_(False)
+        for module in (self.token_embedding, self.embedding_norm):
+            module.requires_grad_(False)
+        self.dropout.p = 0.0
+        for block in cast(list[EncoderBlock], self.blocks[:layers]):
+            block.requires_grad_(False)
+            block.dropout.p = 0.0
 
     def forward(self, tokens: Tensor, padding_mask: Tensor) -> Tensor:
         """Encode captions.
@@ -60,10 +81,13 @@ class RobertaEncoder(nn.Module):
         Returns:
             Tensor of shape (B, L, width); token 0 is <s>. Values at padding are meaningless.
         """
-        x = self.token_embedding(tokens) + self.position_embedding[:, : tokens.size(1)]
-        x = self.dropout(self.embedding_norm(x))
-        for block in self.blocks:
-            x = block(x, padding_mask)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_blocks):
+            x = self.token_embedding(tokens) + self.position_embedding[:, : tokens.size(1)]
+            x = self.dropout(self.embedding_norm(x))
+            for block in self.blocks[: self.frozen_blocks]:
+                x = block(x, padding_mask)
+        for block in self.blocks[self.frozen_blocks :]:
+            x = self.run_block(block, x, padding_mask)
         return x
 
 

@@ -5,6 +5,12 @@ import math
 import numpy as np
 
 
+def masked_block_count(image_size: int, block_size: int, ratio: float) -> int:
+    """How many blocks mask_blocks() masks in every image, given the same arguments."""
+    total = math.ceil(image_size / block_size) ** 2
+    return min(max(round(ratio * total), 1), total - 1)
+
+
 def mask_blocks(image_size: int, block_size: int, ratio: float, rng: np.random.Generator) -> np.ndarray:
     """Choose aligned square blocks of an image, the same number in every image.
 
@@ -18,8 +24,6 @@ def mask_blocks(image_size: int, block_size: int, ratio: float, rng: np.random.G
         (R, R) bool with R = ceil(image_size / block_size), True = masked.
     """
     side = math.ceil(image_size / block_size)
-    total = side * side
-    count = min(max(round(ratio * total), 1), total - 1)
-    mask = np.zeros(total, dtype=bool)
-    mask[rng.choice(total, count, replace=False)] = True
+    mask = np.zeros(side * side, dtype=bool)
+    mask[rng.choice(side * side, masked_block_count(image_size, block_size, ratio), replace=False)] = True
     return mask.reshape(side, side)

@@ -1,8 +1,16 @@
 """Transformer blocks, pre-norm (ViT) or post-norm (RoBERTa)."""
 
+import torch
 from torch import Tensor, nn
 
 from .attention import Attention, KeyValue
+
+
+def take_tokens(x: Tensor, tokens: Tensor) -> Tensor:
+    """The tokens (B, Q) int64 of each row of x (B, T, width) -> (B, Q, width)."""
+    batch, length, _ = x.shape
+    first = torch.arange(0, batch * length, length, device=x.device)
+    return x.flatten(0, 1).index_select(0, (tokens + first[:, None]).flatten()).view(batch, tokens.size(1), -1)
 
 
 class FeedForward(nn.Sequential):
@@ -35,12 +43,28 @@ class EncoderBlock(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
-    def attend_self(self, x: Tensor, padding_mask: Tensor | None = None, first_only: bool = False) -> Tensor:
-        """The self-attention part. With first_only, all tokens are attended to but only token 0 is computed."""
+    def attend_self(
+        self, x: Tensor, padding_mask: Tensor | None = None, first_only: bool = False, tokens: Tensor | None = None
+    ) -> Tensor:
+        """The self-attention part. All tokens are attended to.
+
+        Args:
+            x: (B, T, width).
+            padding_mask: (B, T) bool, True = padding.
+            first_only: compute token 0 alone.
+            tokens: (B, Q) int64, compute these alone; None = all.
+
+        Returns:
+            Tensor of shape (B, 1, width), (B, Q, width) or (B, T, width).
+        """
         context = self.self_norm(x) if self.norm_first else x
-        queries, residual = (context[:, :1], x[:, :1]) if first_only else (context, x)
-        attended = self.self_attention(queries, self.self_attention.project(context), padding_mask)
-        out = residual + self.dropout(attended)
+        if first_only:
+            x, attended = x[:, :1], self.self_attention.first_to_all(context, padding_mask)
+        else:
+            queries = context if tokens is None else take_tokens(context, tokens)
+            x = x if tokens is None else take_tokens(x, tokens)
+            attended = self.self_attention(queries, self.self_attention.project(context), padding_mask)
+        out = x + self.dropout(attended)
         return out if self.norm_first else self.self_norm(out)
 
     def feed(self, x: Tensor) -> Tensor:

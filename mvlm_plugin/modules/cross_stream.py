@@ -5,16 +5,18 @@ from typing import cast
 from torch import Tensor, nn
 
 from .attention import KeyValue
+from .block_stack import BlockStack
 from .blocks import CrossBlock
 
 
-class CrossStream(nn.Module):
+class CrossStream(BlockStack):
     """Cross-modality blocks with the same context in every block.
 
     The context is always the *unimodal* feature of the other modality, which allows three exact savings when
     one sample takes part in several pairs (its own pair and the negatives of image-text matching): a context is
     projected once per block and gathered; the first block's self-attention and cross-attention queries are
-    computed once a sample; where only token 0 is read, the last block computes only that.
+    computed once a sample; where only token 0 (or, of a masked image, only its masked patches) is read, the last block
+    computes only that.
 
     Args:
         width: size of the stream's own tokens.
@@ -64,6 +66,7 @@ class CrossStream(nn.Module):
         rows: Tensor | None = None,
         context_rows: Tensor | None = None,
         first_only: bool = False,
+        tokens: Tensor | None = None,
     ) -> Tensor:
         """Read x with the help of a context.
 
@@ -75,19 +78,36 @@ class CrossStream(nn.Module):
             rows: (M,) row of x in each of M pairs; None: pairs are the rows in order.
             context_rows: (M,) row of the context in each pair; None likewise.
             first_only: compute token 0 of the result only.
+            tokens: (B, Q) int64, compute these tokens of the result only; not together with first_only or rows.
 
         Returns:
-            Tensor of shape (M, T, width), or (M, 1, width) with first_only.
+            Tensor of shape (M, T, width), (M, 1, width) with first_only, (M, Q, width) with tokens.
         """
         if context_rows is not None and context_padding_mask is not None:
             context_padding_mask = context_padding_mask[context_rows]
         last = len(self.blocks) - 1
-        for depth, block in enumerate(self._typed_blocks):
-            x = block.attend_self(x, padding_mask, first_only=first_only and depth == last)
-            key_value = context[depth].rows(context_rows)
-            x = block.attend_context(x, key_value, context_padding_mask, rows)
+        for depth, (block, key_value) in enumerate(zip(self._typed_blocks, context, strict=True)):
+            only = (first_only, tokens) if depth == last else (False, None)
+            x = self.run_block(
+                _cross, block, x, padding_mask, key_value, context_padding_mask, rows, context_rows, *only
+            )
             if rows is not None:
                 padding_mask = None if padding_mask is None else padding_mask[rows]
                 rows = None
-            x = block.feed(x)
         return self.norm(x)
+
+
+def _cross(
+    block: CrossBlock,
+    x: Tensor,
+    padding_mask: Tensor | None,
+    context: KeyValue,
+    context_padding_mask: Tensor | None,
+    rows: Tensor | None,
+    context_rows: Tensor | None,
+    first_only: bool,
+    tokens: Tensor | None,
+) -> Tensor:
+    """One block; the context's rows are gathered inside, so that a checkpoint does not keep them. See CrossStream."""
+    x = block.attend_self(x, padding_mask, first_only, tokens)
+    return block.feed(block.attend_context(x, context.rows(context_rows), context_padding_mask, rows))

@@ -1,5 +1,6 @@
 """Images as sequences of patches, and masks on them."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -45,6 +46,40 @@ def blocks_to_patches(block_mask: Tensor, block_size: int, patch_size: int, grid
     return fine[:, :grid, :grid].flatten(1)
 
 
+def visible_indices(image_mask: Tensor, visible: int) -> Tensor:
+    """Where the visible patches of each image are, in order, without waiting for the device.
+
+    Args:
+        image_mask: (B, P) bool, True = masked; every row has ``visible`` False values.
+        visible: number of visible patches an image.
+
+    Returns:
+        (B, visible) int64.
+
+    Raises:
+        RuntimeError: another number is visible in some image (on a GPU at its next synchronisation).
+    """
+    torch._assert_async((~image_mask).sum(dim=1).eq(visible).all(), "masks with other numbers of visible patches")
+    return image_mask.to(torch.uint8).argsort(dim=1, stable=True)[:, :visible]
+
+
+def masked_indices(image_mask: Tensor, most: int) -> Tensor:
+    """Where the masked patches of each image are, in order, without waiting for the device.
+
+    Args:
+        image_mask: (B, P) bool, True = masked.
+        most: masked patches of an image at most; where an image has fewer, visible ones follow.
+
+    Returns:
+        (B, most) int64.
+
+    Raises:
+        RuntimeError: more patches are masked in some image (on a GPU at its next synchronisation).
+    """
+    torch._assert_async(image_mask.sum(dim=1).le(most).all(), "more patches are masked than the mask ratio says")
+    return image_mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+
+
 class PatchEmbedding(nn.Module):
     """Linear embedding of patches; the same map as a convolution whose stride is its kernel size."""
 
@@ -53,6 +88,7 @@ class PatchEmbedding(nn.Module):
         self.patch_size = patch_size
         self.projection = nn.Linear(3 * patch_size * patch_size, width)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, P, width)."""
-        return self.projection(patchify(images, self.patch_size))
+    def forward(self, images: Tensor, indices: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) -> (B, P, width), or (B, V, width) of the patches that indices (B, V) int64 choose."""
+        patches = patchify(images, self.patch_size)
+        return self.projection(patches if indices is None else patches.take_along_dim(indices[..., None], dim=1))

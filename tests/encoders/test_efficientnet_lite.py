@@ -1,0 +1,114 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mvlm_plugin.encoders.efficientnet_lite import EfficientNetLite, build_efficientnet_lite0
+from mvlm_plugin.modules.pixels import PixelNormalization
+from tests.helpers import roughen
+
+reference = pytest.importorskip("efficientnet_lite_pytorch", reason="the extra 'lite' is not installed")
+SIZE = 96
+CELLS = 9
+
+
+def build(**options: Any) -> EfficientNetLite:
+    cfg = SimpleNamespace(image_size=SIZE, train_batch_norm=False, **options)
+    return build_efficientnet_lite0(cfg)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> nn.Module:
+    torch.manual_seed(0)
+    return roughen(build(), 0.2)
+
+
+@pytest.fixture
+def levels() -> Tensor:
+    return torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
+
+
+def test_feature_map_is_the_networks_own(levels: Tensor) -> None:
+    torch.manual_seed(0)
+    network = roughen(reference.EfficientNet.from_name("efficientnet-lite0", image_size=SIZE), 0.02).eval()
+    encoder = EfficientNetLite(network, SIZE).eval()
+    expected = network.extract_features((levels.float() - 127) / 128)
+    actual = encoder.feature_map(PixelNormalization()(levels))
+    assert actual.std() > 1e-3
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
+    tokens = encoder(PixelNormalization()(levels))
+    assert tokens.shape == (2, CELLS + 1, 1280)
+    pooled = expected.mean(dim=(2, 3)) + encoder.position_embedding[0, 0]
+    torch.testing.assert_close(tokens[:, 0], encoder.norm(pooled), atol=1e-4, rtol=1e-4)
+
+
+def test_masked_pixels_are_not_seen(encoder: nn.Module, levels: Tensor) -> None:
+    mask = torch.zeros(2, CELLS, dtype=torch.bool)
+    mask[:, 4] = True  # the middle cell
+    hidden, shown = levels.clone(), levels.clone()
+    hidden[:, :, 32:64, 32:64] = 255 - hidden[:, :, 32:64, 32:64]
+    shown[:, :, :32] = 255 - shown[:, :, :32]
+    encoder.eval()
+    normalize = PixelNormalization()
+    original, other, different = (encoder(normalize(x), mask) for x in (levels, hidden, shown))
+    torch.testing.assert_close(original, other, atol=0, rtol=0)
+    assert not torch.allclose(original, different, atol=1e-3)
+
+
+def test_views_of_an_image_are_rows_of_their_own(encoder: nn.Module, levels: Tensor) -> None:
+    encoder.eval()
+    pixels = PixelNormalization()(levels)
+    masks = torch.zeros(4, CELLS, dtype=torch.bool)
+    masks[2, 0] = masks[3, 8] = True
+    together = encoder(pixels, masks)
+    for row in range(4):
+        alone = encoder(pixels[row % 2 :][:1], masks[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(together[:2], encoder(pixels), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(together[2], together[0], atol=1e-2)
+
+
+def statistics(encoder: nn.Module) -> list[Tensor]:
+    return [m.running_mean.clone() for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("train_batch_norm", [False, True])
+def test_batch_norm_statistics_stay_unless_they_are_to_follow(train_batch_norm: bool, levels: Tensor) -> None:
+    encoder = build_efficientnet_lite0(SimpleNamespace(image_size=SIZE, train_batch_norm=train_batch_norm))
+    encoder.train()
+    before = statistics(encoder)
+    encoder(PixelNormalization()(levels))
+    changed = [not torch.equal(a, b) for a, b in zip(before, statistics(encoder), strict=True)]
+    assert changed == [train_batch_norm] * len(before)
+
+
+def test_frozen_stages_do_not_train_and_the_others_do(levels: Tensor) -> None:
+    encoder = build_efficientnet_lite0(SimpleNamespace(image_size=SIZE, train_batch_norm=True))
+    encoder.freeze(7)
+    encoder.train()
+    before = statistics(encoder.stages[:7])
+    mask = torch.zeros(2, CELLS, dtype=torch.bool)
+    mask[:, 0] = True
+    (encoder(PixelNormalization()(levels), mask) * torch.randn(1, CELLS + 1, 1280)).sum().backward()
+    assert all(torch.equal(a, b) for a, b in zip(before, statistics(encoder.stages[:7]), strict=True))
+    for name, parameter in encoder.named_parameters():
+        frozen = name.startswith("stages.") and int(name.split(".")[1]) < 7
+        assert (parameter.grad is None) == frozen, name
+
+
+def test_more_stages_than_there_are_cannot_be_frozen(encoder: nn.Module) -> None:
+    with pytest.raises(ValueError, match="--frozen-image-stages 10: this encoder has 9"):
+        encoder.freeze(10)
+
+
+def test_image_size_must_fit() -> None:
+    with pytest.raises(ValueError, match="100 is not divisible by 32"):
+        build_efficientnet_lite0(SimpleNamespace(image_size=100, train_batch_norm=False))
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(ImportError, match=r"pip install 'mvlm-plugin\[lite\]'"):
+        build()
