@@ -9,15 +9,17 @@ import os
 from . import log_levels  # noqa: F401  (before fairseq is imported)
 
 if os.environ.get("MVLM_PLUGIN_REGISTER") != "0":
-    from . import criterions, encoders, fusion, heads, models, tasks  # noqa: F401
+    from . import criterions, encoders, fusion, heads, models, optim, tasks  # noqa: F401
     from .checkpoints import allow_fairseq_checkpoints
     from .data.images import RgbImage
     from .data.transforms import Draw, register_image_operation
     from .models.architectures import register_architecture
     from .models.config import MvlmConfig
+    from .ranks import follow_launcher
     from .registry import register_fusion, register_image_decoder, register_image_encoder, register_text_encoder
 
     allow_fairseq_checkpoints()
+    follow_launcher()
 
 __all__ = [
     "Draw",

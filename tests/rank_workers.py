@@ -8,13 +8,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from fairseq.distributed import LegacyDistributedDataParallel
+from fairseq.distributed import LegacyDistributedDataParallel, ModuleProxyWrapper
 from torch import Tensor
 
 from mvlm_plugin.data.collate import collate
-from mvlm_plugin.distributed import gather_rows, gather_sizes, rank, world_size
+from mvlm_plugin.distributed import fetch_rows, gather_rows, gather_sizes, padded_rows, rank, world_size
 from mvlm_plugin.evaluation.pair_table import PairTable
 from mvlm_plugin.evaluation.pretraining import COLUMNS, GroupResult
+from mvlm_plugin.ranks import without_pairs
+from mvlm_plugin.tasks.feature_cache import CachedStep
 from tests.helpers import gradients, make_criterion, make_dictionary, make_model, make_samples, roughen, tiny_config
 
 WORLD = 2
@@ -23,20 +25,24 @@ WORDS = (5, 3, 8, 1, 6)
 IMAGE_IDS = (7, 1, 7, 3, 7)
 # Pairs of each rank: as many on each, or not.
 SHARES = {"even": (range(0, 2), range(2, 4)), "uneven": (range(0, 3), range(3, 5))}
+# A batch that is spread over any number of ranks, and its last batch of an epoch, where ranks have less or nothing.
+GLOBAL_WORDS = (5, 3, 8, 1, 6, 2, 4, 7)
+GLOBAL_IMAGE_IDS = (7, 1, 7, 3, 7, 2, 5, 1)
+GLOBAL_BATCHES = {"full": 8, "last": 5}
 
 
-def run_ranks(work: Callable[[], dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """Run ``work`` in WORLD processes joined by gloo; returns what each gave back."""
+def run_ranks(work: Callable[[], dict[str, Any]], folder: Path, world: int = WORLD) -> list[dict[str, Any]]:
+    """Run ``work`` in processes joined by gloo; returns what each gave back."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_enter, args=(work, str(folder), port), nprocs=WORLD)
-    return [torch.load(folder / f"{r}.pt") for r in range(WORLD)]
+    mp.spawn(_enter, args=(work, str(folder), port, world), nprocs=world)
+    return [torch.load(folder / f"{r}.pt") for r in range(world)]
 
 
-def _enter(index: int, work: Callable[[], dict[str, Any]], folder: str, port: int) -> None:
+def _enter(index: int, work: Callable[[], dict[str, Any]], folder: str, port: int, world: int) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=index, world_size=WORLD)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=index, world_size=world)
     torch.save(work(), Path(folder) / f"{index}.pt")
     dist.barrier()
     dist.destroy_process_group()
@@ -71,6 +77,23 @@ def gathered() -> dict[str, Any]:
         "none": none,
         "one_sided": one_sided,
     }
+
+
+def fetched() -> dict[str, Any]:
+    """Rank 0 has rows 0, 1, 2 and fetches 11, 0, 2; rank 1 has rows 10, 11 and fetches 2, 10; weighed by rank + 1."""
+    x = (torch.arange(3.0 - rank())[:, None] + 10 * rank()).requires_grad_()
+    rows = fetch_rows(x, torch.tensor([[4, 0, 2], [2, 3, -1]]))
+    (rows * (rank() + 1)).sum().backward()
+    return {"rows": rows.detach(), "gradient": x.grad}
+
+
+def refusal() -> str:
+    """What is said of more rows than the capacity."""
+    try:
+        padded_rows(3, 2, torch.device("cpu"))
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def gradient_is_kept(x: Tensor, sizes: list[int]) -> bool:
@@ -113,13 +136,50 @@ def table_rows(ids: Tensor) -> GroupResult:
     return GroupResult(figures.double(), torch.eye(8)[images], torch.eye(8)[(images + ids % 2) % 8])
 
 
+def global_step(batch: str, world: int, chunk: int = 0) -> dict[str, Any]:
+    """This rank's share of a step with negatives from all ranks: its log and gradients; plain, or in cached chunks.
+
+    A rank without pairs does what the task does then: it repeats pairs that count as none, with a loss of 0.
+    """
+    capacity = len(GLOBAL_WORDS) // world
+    cfg = tiny_config(global_negatives=True)
+    samples = make_samples(cfg, GLOBAL_WORDS, GLOBAL_IMAGE_IDS)[: GLOBAL_BATCHES[batch]]
+    mine = samples[rank() * capacity : (rank() + 1) * capacity]
+    sample = collate(mine or samples[:capacity], make_dictionary().pad()) | {"capacity": capacity}
+    sample = sample if mine else without_pairs(sample)
+    model = roughen(make_model(cfg), scale=0.02)
+    torch.manual_seed(1)
+    torch.rand(rank())  # what dropout draws on one rank must not matter
+    if chunk:
+        wrapped = model
+        if world > 1:
+            wrapped = ModuleProxyWrapper(LegacyDistributedDataParallel(model, dist.group.WORLD))
+        _, size, log = CachedStep(wrapped, make_criterion(), chunk, float(bool(mine)))(sample)
+    else:
+        loss, size, log = make_criterion()(model, sample)
+        (loss * bool(mine)).backward()
+    log = {key: float(value) * bool(mine) for key, value in log.items()}
+    return {"size": size * bool(mine), "log": log, "gradients": gradients(model)}
+
+
+def global_steps() -> dict[str, Any]:
+    """Steps with negatives from all of this job's ranks, plain and in cached chunks."""
+    world = world_size()
+    results = {batch: global_step(batch, world) for batch in GLOBAL_BATCHES}
+    # 3 does not divide the pairs of a rank.
+    return results | {f"cached {batch}": global_step(batch, world, chunk=3) for batch in GLOBAL_BATCHES}
+
+
 def everything() -> dict[str, Any]:
     """All of the above in one go: starting processes takes longer than what they do."""
     x = torch.ones(2, 3, requires_grad=True)
     return {
         "gathered": gathered(),
+        "fetched": fetched(),
+        "refused": refusal(),
         "kept": gradient_is_kept(x, [2, 2]),
         "even": criterion_step("even"),
         "uneven": criterion_step("uneven"),
         "table": table_of_ranks(),
+        "global": global_steps(),
     }

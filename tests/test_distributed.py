@@ -96,3 +96,38 @@ def test_every_rank_gets_the_figures_of_all_pairs(ranks: list[dict[str, Any]]) -
     for result in ranks:
         assert result["table"]["new"] == [5, 0]
         assert result["table"]["result"] == pytest.approx(table.result())
+
+
+@pytest.fixture(scope="module")
+def four_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The steps with global negatives on four processes."""
+    return rank_workers.run_ranks(rank_workers.global_steps, tmp_path_factory.mktemp("four"), world=4)
+
+
+@pytest.mark.parametrize("batch", rank_workers.GLOBAL_BATCHES)
+@pytest.mark.parametrize("road", ["", "cached "], ids=["plain", "cached"])
+@pytest.mark.parametrize("world", [2, 4])
+def test_any_number_of_ranks_draws_the_same_global_negatives(
+    ranks: list[dict[str, Any]], four_ranks: list[dict[str, Any]], world: int, road: str, batch: str
+) -> None:
+    expected = rank_workers.global_step(batch, world=1)
+    assert expected["size"] == rank_workers.GLOBAL_BATCHES[batch]
+    steps = [result["global"] for result in ranks] if world == 2 else four_ranks
+    results = [result[road + batch] for result in steps]
+    assert sum(result["size"] for result in results) == expected["size"]
+    summed = {name: sum(result["log"][name] for result in results) for name in expected["log"]}
+    assert summed == pytest.approx(expected["log"], rel=1e-5)
+    total = {name: sum(result["gradients"][name] for result in results) for name in expected["gradients"]}
+    assert_same_tensors(total, expected["gradients"], tolerance=1e-5, scale=1.0)
+
+
+def test_more_pairs_than_a_batch_has_are_refused(ranks: list[dict[str, Any]]) -> None:
+    assert [result["refused"] for result in ranks] == [
+        f"rank {r} has 3 pairs in a batch; set --batch-size to at least 3" for r in range(2)
+    ]
+
+
+def test_rows_are_fetched_from_the_ranks_that_have_them(ranks: list[dict[str, Any]]) -> None:
+    assert [result["fetched"]["rows"].tolist() for result in ranks] == [[[11.0], [0.0], [2.0]], [[2.0], [10.0]]]
+    # Each row's gradient is the sum over those who fetched it: rank 0 weighs by 1, rank 1 by 2.
+    assert [result["fetched"]["gradient"].tolist() for result in ranks] == [[[1.0], [0.0], [3.0]], [[2.0], [1.0]]]

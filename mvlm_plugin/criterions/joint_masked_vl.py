@@ -13,7 +13,7 @@ from ..losses.contrastive import contrastive_losses
 from ..losses.masked import mim_losses, mlm_losses
 from ..losses.matching import matching_losses
 from ..models.mvlm import OBJECTIVES
-from ..models.outputs import ItcOutput, ItmOutput
+from ..models.outputs import ItcOutput, ItmOutput, PretrainingOutput
 
 
 @dataclass
@@ -39,14 +39,31 @@ class JointMaskedVLCriterion(FairseqCriterion):
         self.weights = {name: float(getattr(cfg, f"{name}_weight")) for name in OBJECTIVES}
         if min(self.weights.values()) < 0 or not any(self.weights.values()):
             raise ValueError("--mlm-weight, --mim-weight, --itc-weight, --itm-weight: none negative, and not all 0")
+        self.objectives = tuple(name for name, weight in self.weights.items() if weight > 0)
 
     def forward(
         self, model: torch.nn.Module, sample: dict[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Loss summed over the batch's pairs, number of pairs, and sums for the log."""
-        objectives = tuple(name for name, weight in self.weights.items() if weight > 0)
-        output = model(**sample["net_input"], objectives=objectives)
-        pairs = sample["nsentences"]
+        """Loss summed over the batch's pairs, number of pairs, and sums for the log.
+
+        Args:
+            model: MvlmModel, or fairseq's wrapper around it.
+            sample: batch as collate() makes it; ``capacity``, where it is there, is the most pairs that any rank's
+                batch has (see distributed.padded_rows()).
+            reduce: always True.
+        """
+        output = model(**sample["net_input"], objectives=self.objectives, capacity=sample.get("capacity"))
+        loss, log = self.weigh(output, sample)
+        return loss, sample["nsentences"], log | self.counts(sample)
+
+    @staticmethod
+    def counts(sample: dict[str, Any]) -> dict[str, Any]:
+        """What the log has of a batch beside its losses."""
+        log = {key: sample[key] for key in ("nsentences", "ntokens", "bad_images")}
+        return log | {"sample_size": sample["nsentences"]}
+
+    def weigh(self, output: PretrainingOutput, sample: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """The weighted sum of the losses that there are outputs for, over pairs, and sums for the log."""
         log: dict[str, Any] = {}
         losses: dict[str, Tensor] = {}
         if output.mlm is not None:
@@ -55,16 +72,15 @@ class JointMaskedVLCriterion(FairseqCriterion):
             losses["mim"] = mim_losses(*output.mim).sum()
             log["mim_masked"] = output.mim.mask.sum()
         if output.itc is not None:
-            log["temperature"] = pairs * output.itc.temperature.detach()
-            if "itc" in objectives:
+            log["temperature"] = sample["nsentences"] * output.itc.temperature.detach()
+            if "itc" in self.objectives:
                 losses["itc"] = self._itc(output.itc, sample, log)
         if output.itm is not None:
             losses["itm"] = self._itm(output.itm, sample, log)
-        total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
-        log.update({f"{name}_loss": loss.detach() for name, loss in losses.items()})
-        log.update(loss=total.detach(), nsentences=pairs, ntokens=sample["ntokens"], sample_size=pairs)
-        log["bad_images"] = sample["bad_images"]
-        return total, pairs, log
+        total = torch.zeros((), device=sample["net_input"]["tokens"].device)
+        total = total + sum(self.weights[name] * loss for name, loss in losses.items())
+        log.update({f"{name}_loss": loss.detach() for name, loss in losses.items()}, loss=total.detach())
+        return total, log
 
     @staticmethod
     def _mlm(logits: Tensor, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
@@ -75,17 +91,16 @@ class JointMaskedVLCriterion(FairseqCriterion):
 
     @staticmethod
     def _itc(output: ItcOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
-        result = contrastive_losses(*output, sample["net_input"]["image_ids"])
+        result = contrastive_losses(*output, sample["net_input"]["image_ids"], capacity=sample.get("capacity"))
         log["itc_correct"] = (result.image_correct.sum() + result.text_correct.sum()) / 2
         return result.loss.sum()
 
     @staticmethod
     def _itm(output: ItmOutput, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:
-        losses = matching_losses(*output)
+        losses = matching_losses(output.logits, output.labels, output.valid)
         log["itm_correct"] = ((output.logits.argmax(dim=1) == output.labels) & output.valid).sum()
         log["itm_pairs"] = output.valid.sum()
-        # Mean over the pairs there are, times the batch's size: like the others, a sum over samples.
-        return losses.sum() / output.valid.sum() * sample["nsentences"]
+        return losses.sum() * output.scale
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:

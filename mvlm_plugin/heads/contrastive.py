@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import full_precision
+
 
 class ContrastiveHead(nn.Module):
     """One linear layer a modality, L2 normalisation, and the learned temperature.
@@ -38,8 +40,13 @@ class ContrastiveHead(nn.Module):
 
     def image(self, cls: Tensor) -> Tensor:
         """(B, image_width) -> unit vectors (B, embedding_width) in float32."""
-        return F.normalize(self.image_projection(cls).float(), dim=-1)
+        return _unit_vectors(self.image_projection, cls)
 
     def text(self, start: Tensor) -> Tensor:
         """(B, text_width) -> unit vectors (B, embedding_width) in float32."""
-        return F.normalize(self.text_projection(start).float(), dim=-1)
+        return _unit_vectors(self.text_projection, start)
+
+
+def _unit_vectors(projection: nn.Linear, x: Tensor) -> Tensor:
+    with full_precision(x.device):
+        return F.normalize(projection(x.to(projection.weight.dtype)).float(), dim=-1)

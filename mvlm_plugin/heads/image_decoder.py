@@ -1,13 +1,15 @@
 """Image decoders by name: fused features of the masked image -> RGB values of every patch.
 
-A decoder is a module with ``forward(x (B, P + 1, D), context (B, L, D), context_padding_mask (B, L))
--> (B, P, 3 * patch_size ** 2)``, values in (channel, row, column) order as patchify gives them.
+A decoder is a module with ``forward(x (B, P + 1, D), context (B, L, D), context_padding_mask (B, L),
+patches (B, M) int64 or None) -> (B, M, 3 * patch_size ** 2)``, values in (channel, row, column) order as patchify gives
+them: of the patches asked for (training asks for the masked ones), or of all P.
 """
 
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from ..modules.blocks import take_tokens
 from ..modules.cross_stream import CrossStream
 from ..registry import register_image_decoder
 
@@ -31,10 +33,13 @@ class CrossAttentionDecoder(nn.Module):
         self.stream = CrossStream(width, width, layers, heads, 4 * width, dropout=dropout)
         self.pixels = nn.Linear(width, 3 * patch_size * patch_size)
 
-    def forward(self, x: Tensor, context: Tensor, context_padding_mask: Tensor) -> Tensor:
-        """Pixels of every patch; see the module's docstring for shapes."""
-        decoded = self.stream(x, None, self.stream.project(context), context_padding_mask)
-        return self.pixels(decoded[:, 1:])
+    def forward(
+        self, x: Tensor, context: Tensor, context_padding_mask: Tensor, patches: Tensor | None = None
+    ) -> Tensor:
+        """Pixels of patches; see the module's docstring for shapes. The last block computes only what is asked for."""
+        tokens = None if patches is None else patches + 1  # token 0 is [CLS]
+        decoded = self.stream(x, None, self.stream.project(context), context_padding_mask, tokens=tokens)
+        return self.pixels(decoded[:, 1:] if tokens is None else decoded)
 
 
 class LinearDecoder(nn.Module):
@@ -44,9 +49,11 @@ class LinearDecoder(nn.Module):
         super().__init__()
         self.pixels = nn.Linear(width, 3 * patch_size * patch_size)
 
-    def forward(self, x: Tensor, context: Tensor, context_padding_mask: Tensor) -> Tensor:
-        """Pixels of every patch; the context is not read."""
-        return self.pixels(x[:, 1:])
+    def forward(
+        self, x: Tensor, context: Tensor, context_padding_mask: Tensor, patches: Tensor | None = None
+    ) -> Tensor:
+        """Pixels of patches; the context is not read."""
+        return self.pixels(x[:, 1:] if patches is None else take_tokens(x, patches + 1))
 
 
 @register_image_decoder("cross_attention")

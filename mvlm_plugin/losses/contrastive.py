@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..distributed import gather_rows, gather_sizes, rank
+from ..distributed import gather_padded, padded_rows, rank
+from .negatives import NO_PAIR, same_image, similarities
 
 
 class ContrastiveLosses(NamedTuple):
@@ -29,6 +30,7 @@ def contrastive_losses(
     temperature: Tensor,
     image_ids: Tensor,
     all_ranks: bool = True,
+    capacity: int | None = None,
 ) -> ContrastiveLosses:
     """Contrast each image with the texts of all ranks, and each text with the images of all ranks.
 
@@ -37,18 +39,21 @@ def contrastive_losses(
     Args:
         image_embeddings, text_embeddings: (B, E) float32 unit vectors of this rank's pairs; B may differ by rank.
         temperature: scalar that similarities are divided by.
-        image_ids: (B,) int64, equal for pairs of the same image.
+        image_ids: (B,) int64, equal for pairs of the same image; a row with NO_PAIR has loss 0 and is no negative.
         all_ranks: False keeps to this rank's pairs; no rank waits for another then.
+        capacity: most pairs that any rank has; see distributed.padded_rows().
     """
-    sizes = gather_sizes(image_ids.size(0), image_ids.device) if all_ranks else [image_ids.size(0)]
-    all_images = gather_rows(image_embeddings, sizes)
-    all_texts = gather_rows(text_embeddings, sizes)
-    all_ids = gather_rows(image_ids, sizes)
-    own = torch.arange(image_ids.size(0), device=image_ids.device) + sum(sizes[: rank() if all_ranks else 0])
-    left_out = image_ids[:, None] == all_ids[None, :]
-    left_out[torch.arange(own.size(0), device=own.device), own] = False
-    image_logits = (image_embeddings @ all_texts.T / temperature).masked_fill(left_out, float("-inf"))
-    text_logits = (text_embeddings @ all_images.T / temperature).masked_fill(left_out, float("-inf"))
+    all_images, all_texts, all_ids, first = image_embeddings, text_embeddings, image_ids, 0
+    if all_ranks:
+        rows = padded_rows(image_ids.size(0), capacity, image_ids.device)
+        all_images, all_texts = gather_padded(image_embeddings, rows), gather_padded(text_embeddings, rows)
+        all_ids, first = gather_padded(image_ids, rows, NO_PAIR), rank() * rows
+    row = torch.arange(image_ids.size(0), device=image_ids.device)
+    own = row + first
+    left_out = same_image(image_ids, all_ids)
+    left_out[row, own] = False
+    image_logits = similarities(image_embeddings, all_texts, temperature).masked_fill(left_out, float("-inf"))
+    text_logits = similarities(text_embeddings, all_images, temperature).masked_fill(left_out, float("-inf"))
     return ContrastiveLosses(
         F.cross_entropy(image_logits, own, reduction="none"),
         F.cross_entropy(text_logits, own, reduction="none"),

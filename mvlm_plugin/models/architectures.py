@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from fairseq.models import MODEL_REGISTRY, register_model
 
-from .config import MvlmConfig
+from .config import PACKAGED, MvlmConfig
 from .mvlm import MvlmModel
 
 ConfigClass = TypeVar("ConfigClass", bound=type[MvlmConfig])
@@ -79,6 +79,23 @@ class MvlmMiniConfig(MvlmConfig):
     image_size: int = 128
     max_text_tokens: int = 32
     fusion_width: int = 192
+    fusion_heads: int = 4
+    fusion_layers: int = 2
+    decoder_layers: int = 1
+
+
+@register_architecture("mvlm_lite")
+@dataclass
+class MvlmLiteConfig(MvlmConfig):
+    """Pre-trained encoders of another family that a CPU can train: EfficientNet-Lite0 and MiniLM (extra ``lite``)."""
+
+    image_encoder: str = "efficientnet_lite0"
+    text_encoder: str = "minilm_l6"
+    image_encoder_weights: str = PACKAGED
+    text_encoder_weights: str = PACKAGED
+    image_size: int = 192
+    max_text_tokens: int = 32
+    fusion_width: int = 256
     fusion_heads: int = 4
     fusion_layers: int = 2
     decoder_layers: int = 1

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from fairseq.dataclass import FairseqDataclass
 
+# In place of a path of weights: those that the encoder's own Python package carries.
+PACKAGED = "packaged"
+
 
 @dataclass
 class MvlmConfig(FairseqDataclass):
@@ -31,6 +34,65 @@ class MvlmConfig(FairseqDataclass):
     mask_both: bool = field(
         default=False,
         metadata={"help": "predict masked words from the masked image and masked image from masked words"},
+    )
+    image_encoder_weights: str = field(
+        default="",
+        metadata={
+            "help": "pre-trained weights of the image encoder: a file (.pth, .safetensors), a Hugging Face folder, or "
+            "'packaged' for those of the encoder's own Python package (efficientnet_lite0)"
+        },
+    )
+    text_encoder_weights: str = field(
+        default="",
+        metadata={
+            "help": "pre-trained weights of the text encoder: a fairseq model.pt, a file, a Hugging Face folder, or "
+            "'packaged' for those of the encoder's own Python package (minilm_l6)"
+        },
+    )
+    fusion_from_text_encoder: bool = field(
+        default=False,
+        metadata={"help": "start the cross-modality blocks from the last blocks of --text-encoder-weights"},
+    )
+    allow_weight_mismatch: bool = field(
+        default=False,
+        metadata={"help": "load what fits of the pre-trained weights; names and shapes that do not match are only printed"},
+    )
+    frozen_image_stages: int = field(
+        default=0, metadata={"help": "first stages (ViT: blocks) of the image encoder that are not trained"}
+    )
+    frozen_text_layers: int = field(
+        default=0, metadata={"help": "first blocks of the text encoder that are not trained, and its embeddings with them"}
+    )
+    train_batch_norm: bool = field(
+        default=False,
+        metadata={"help": "let batch norms of the image encoder follow the training batches; default: fixed statistics"},
+    )
+    visible_patches_only: bool = field(
+        default=False,
+        metadata={
+            "help": "faster variant: the image encoder reads only the visible patches of a masked image; mask tokens "
+            "with their positions enter before the cross-modality encoder (as in MAE); for image encoders vit_*, and "
+            "--image-mask-block must divide --image-size"
+        },
+    )
+    global_negatives: bool = field(
+        default=False,
+        metadata={"help": "draw the hard negatives of image-text matching from the pairs of all processes"},
+    )
+    checkpoint_activations: str = field(
+        default="",
+        metadata={
+            "help": "parts whose activations are computed again in the backward pass, to save memory, joined by ',': "
+            "image_encoder, text_encoder, fusion, image_decoder, or all; block by block where a part has blocks of ours, "
+            "else as a whole"
+        },
+    )
+    compile_model: bool = field(
+        default=False,
+        metadata={
+            "help": "compile the encoders, the cross-modality streams and the decoder with torch.compile; where that "
+            "fails, the run goes on without, with a warning in the log"
+        },
     )
 
 
@@ -61,6 +123,11 @@ def validate(cfg: MvlmConfig, patch_size: int) -> None:
         raise ConfigError(
             f"--image-mask-block {cfg.image_mask_block} must be smaller than --image-size {cfg.image_size}: "
             "one block would hide everything or nothing"
+        )
+    if cfg.visible_patches_only and cfg.image_size % cfg.image_mask_block:
+        raise ConfigError(
+            f"--visible-patches-only needs --image-mask-block {cfg.image_mask_block} to divide --image-size "
+            f"{cfg.image_size}: every image must have the same number of visible patches"
         )
     if cfg.fusion_width % cfg.fusion_heads:
         raise ConfigError(f"--fusion-heads {cfg.fusion_heads} must divide --fusion-width {cfg.fusion_width}")

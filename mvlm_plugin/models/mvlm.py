@@ -1,6 +1,6 @@
 """The fused vision and language model of MaskVLM (Kwon et al., ICLR 2023), assembled from named components."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -10,28 +10,23 @@ from torch import Tensor, nn
 from ..heads.contrastive import ContrastiveHead
 from ..heads.matching import MatchingHead
 from ..heads.mlm import MlmHead
+from ..interop.norm_eps import restore_norm_eps, save_norm_eps
+from ..interop.positions import fit_positions
 from ..losses.matching import matching_rows
-from ..losses.negatives import sample_hard_negatives
+from ..masking.image import masked_block_count
 from ..modules.attention import KeyValue
-from ..modules.patches import blocks_to_patches, patchify
+from ..modules.patches import blocks_to_patches, masked_indices, patchify
 from ..modules.pixels import PixelNormalization
 from ..registry import FUSIONS, IMAGE_DECODERS, IMAGE_ENCODERS, TEXT_ENCODERS
 from .config import MvlmConfig, validate
-from .outputs import Features, ItcOutput, ItmOutput, MimOutput, PretrainingOutput
+from .contexts import Contexts
+from .initial_weights import initialise
+from .matching_plan import MatchingPlan, WholePairs, plan_matching
+from .outputs import Features, ItcOutput, ItmOutput, MimOutput, PretrainingOutput, needed_views
+from .parameter_groups import tag_parameters
+from .parts import prepare_parts
 
 OBJECTIVES = ("mlm", "mim", "itc", "itm")
-
-
-def initialise(module: nn.Module) -> None:
-    """BERT's and ViT's initial weights: linear and embedding weights normal with deviation 0.02, biases zero."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
-        if module.padding_idx is not None:
-            nn.init.zeros_(module.weight[module.padding_idx])
 
 
 def _adapter(width: int, fusion_width: int) -> nn.Module:
@@ -64,6 +59,9 @@ class MvlmModel(BaseFairseqModel):
         self.normalize = PixelNormalization()
         self.apply(initialise)
         self.matching.initialise()
+        prepare_parts(self, cfg)
+        tag_parameters(self)
+        self.register_state_dict_post_hook(save_norm_eps)
 
     @classmethod
     def build_model(cls, cfg: MvlmConfig, task: Any) -> "MvlmModel":
@@ -73,6 +71,19 @@ class MvlmModel(BaseFairseqModel):
     def max_positions(self) -> None:
         """No limit of its own: the data set cuts captions to cfg.max_text_tokens."""
         return None
+
+    def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
+        """fairseq's hook before loading: fits positions to this model's sizes, and takes over the norms' eps."""
+        super().upgrade_state_dict_named(state_dict, name)
+        fit_positions(state_dict, self)
+        restore_norm_eps(state_dict, self)
+
+    @property
+    def masked_patches(self) -> int:
+        """Masked patches of an image at most."""
+        cfg = self.cfg
+        blocks = masked_block_count(cfg.image_size, cfg.image_mask_block, cfg.image_mask_ratio)
+        return min(blocks * (cfg.image_mask_block // self.image_encoder.patch_size) ** 2, self.grid**2)
 
     @property
     def grid(self) -> int:
@@ -109,22 +120,28 @@ class MvlmModel(BaseFairseqModel):
         return self.mlm_head(fused.flatten(0, 1).index_select(0, positions), self.text_encoder.token_embedding.weight)
 
     def predict_pixels(
-        self, masked_image: Tensor, text: Tensor, padding_mask: Tensor, text_context: list[KeyValue] | None = None
+        self,
+        masked_image: Tensor,
+        text: Tensor,
+        padding_mask: Tensor,
+        text_context: list[KeyValue] | None = None,
+        patches: Tensor | None = None,
     ) -> Tensor:
-        """RGB values of every patch of masked images, given captions.
+        """RGB values of patches of masked images, given captions.
 
         Args:
             masked_image: (B, P + 1, D) features of the masked images.
             text: (B, L, D) features of the captions.
             padding_mask: (B, L) bool, True = padding of the captions.
             text_context: fusion.image_stream.project(text), if it was computed already.
+            patches: (B, M) int64 patches wanted; None = all P.
 
         Returns:
-            Tensor of shape (B, P, 3 * patch_size ** 2), normalised pixel units.
+            Tensor of shape (B, M, 3 * patch_size ** 2), normalised pixel units.
         """
         context = self.fusion.image_stream.project(text) if text_context is None else text_context
         fused = self.fusion.image_stream(masked_image, None, context, padding_mask)
-        return self.image_decoder(fused, text, padding_mask)
+        return self.image_decoder(fused, text, padding_mask, patches)
 
     def match(
         self,
@@ -161,32 +178,32 @@ class MvlmModel(BaseFairseqModel):
             return features.masked_image, features.masked_text
         return features.image, features.text
 
+    def _encode_images(self, pixels: Tensor, image_mask: Tensor, whole: bool, masked: bool) -> Sequence[Tensor]:
+        """Whole and masked images, as wanted; in one pass unless only the visible patches are encoded."""
+        if self.cfg.visible_patches_only:
+            return [self.encode_image(pixels, mask) for mask in [None] * whole + [image_mask] * masked]
+        masks = [torch.zeros_like(image_mask)] * whole + [image_mask] * masked
+        return self.encode_image(pixels, torch.cat(masks)).chunk(len(masks)) if masks else ()
+
     def encode_views(
         self,
         pixels: Tensor,
         image_mask: Tensor,
         tokens: Tensor,
         masked_tokens: Tensor,
-        objectives: Collection[str] = OBJECTIVES,
+        views: Collection[str] = Features._fields,
     ) -> Features:
-        """Encode each modality in one pass, in the views that the objectives need.
+        """Encode each modality in one pass, in the wanted views.
 
         Args:
             pixels: (B, 3, H, W) normalised images.
             image_mask: (B, P) bool, True = masked.
             tokens, masked_tokens: (B, L) int64.
-            objectives: of "mlm", "mim", "itc", "itm".
+            views: of the fields of Features; see needed_views().
         """
-        wanted = set(objectives)
-        both = self.cfg.mask_both
-        aligned = bool(wanted & {"itc", "itm"})
-        whole_image = aligned or ("mlm" in wanted and not both)
-        whole_text = aligned or ("mim" in wanted and not both)
-        masked_image = "mim" in wanted or ("mlm" in wanted and both)
-        masked_text = "mlm" in wanted or ("mim" in wanted and both)
-        image_masks = [torch.zeros_like(image_mask)] * whole_image + [image_mask] * masked_image
+        whole_image, masked_image, whole_text, masked_text = (view in views for view in Features._fields)
         texts = [tokens] * whole_text + [masked_tokens] * masked_text
-        images = self.encode_image(pixels, torch.cat(image_masks)).chunk(len(image_masks)) if image_masks else ()
+        images = self._encode_images(pixels, image_mask, whole_image, masked_image)
         captions = self.encode_text(torch.cat(texts)).chunk(len(texts)) if texts else ()
         absent = pixels.new_zeros(0)
         return Features(
@@ -195,6 +212,47 @@ class MvlmModel(BaseFairseqModel):
             captions[0] if whole_text else absent,
             captions[-1] if masked_text else absent,
         )
+
+    def predict_masked(
+        self,
+        features: Features,
+        pixels: Tensor,
+        image_mask: Tensor,
+        padding_mask: Tensor,
+        mlm_positions: Tensor,
+        objectives: Collection[str],
+        contexts: Contexts,
+    ) -> PretrainingOutput:
+        """The masked words and pixels, as far as ``objectives`` have "mlm" and "mim"; arguments as in forward()."""
+        mlm = mim = None
+        mlm_image, mim_text = self.partners(features)
+        if "mlm" in objectives:
+            mlm = self.predict_words(features.masked_text, padding_mask, contexts.image(mlm_image), mlm_positions)
+        if "mim" in objectives:
+            masked = masked_indices(image_mask, self.masked_patches)
+            context = contexts.text(mim_text)
+            rebuilt = self.predict_pixels(features.masked_image, mim_text, padding_mask, context, masked)
+            target = patchify(pixels, self.image_encoder.patch_size).take_along_dim(masked[..., None], dim=1)
+            mim = MimOutput(rebuilt, target, image_mask.take_along_dim(masked, dim=1))
+        return PretrainingOutput(mlm, mim)
+
+    def embed(self, image: Tensor, text: Tensor) -> ItcOutput:
+        """What the contrastive loss compares of whole (B, P + 1, D) images and (B, L, D) captions."""
+        self.contrastive.clamp_temperature()
+        return ItcOutput(self.embed_image(image), self.embed_text(text), self.contrastive.temperature)
+
+    def judge(self, pairs: WholePairs, plan: MatchingPlan, contexts: Contexts | None = None) -> ItmOutput:
+        """Match B pairs, and with their hard negatives.
+
+        Args:
+            pairs: features of the pairs, followed by those of other pairs that the plan's rows count on from B.
+            plan: the negatives, as rows of ``pairs``.
+            contexts: projections of pairs.text and pairs.image that other objectives use too.
+        """
+        image_rows, text_rows, labels, valid = matching_rows(plan.negatives, plan.is_pair)
+        known = (None, None) if contexts is None else (contexts.text(pairs.text), contexts.image(pairs.image))
+        logits = self.match(pairs.image, pairs.text, pairs.padding_mask, image_rows, text_rows, *known)
+        return ItmOutput(logits, labels, valid, plan.scale)
 
     def forward(
         self,
@@ -205,53 +263,35 @@ class MvlmModel(BaseFairseqModel):
         mlm_positions: Tensor,
         block_mask: Tensor,
         objectives: Collection[str] = OBJECTIVES,
+        capacity: int | None = None,
     ) -> PretrainingOutput:
         """Everything the wanted objectives need, and no more.
 
         Args:
             images: (B, 3, H, W) uint8.
             tokens: (B, L) int64, the whole captions, padded.
-            image_ids: (B,) int64, equal for pairs of the same image.
+            image_ids: (B,) int64, equal for pairs of the same image; NO_PAIR for a row that is not a pair.
             masked_tokens: (B, L) int64, the captions with masked words.
             mlm_positions: (M,) int64, row * L + column of the words to predict.
             block_mask: (B, R, R) bool, True = block of pixels masked.
             objectives: of "mlm", "mim", "itc", "itm".
+            capacity: most pairs that any rank's batch has, for negatives of all ranks; see distributed.padded_rows().
         """
-        wanted = set(objectives)
         pixels = self.normalize(images)
         image_mask = self.patch_mask(block_mask)
         padding_mask = tokens.eq(self.padding_idx)
-        features = self.encode_views(pixels, image_mask, tokens, masked_tokens, wanted)
-        mlm_image, mim_text = self.partners(features)
-        # A context is projected once for all objectives that read it.
-        text_context = _once(self.fusion.image_stream.project)
-        image_context = _once(self.fusion.text_stream.project)
-        mlm = mim = itc = itm = None
-        if "mlm" in wanted:
-            mlm = self.predict_words(features.masked_text, padding_mask, image_context(mlm_image), mlm_positions)
-        if "mim" in wanted:
-            rebuilt = self.predict_pixels(features.masked_image, mim_text, padding_mask, text_context(mim_text))
-            mim = MimOutput(rebuilt, patchify(pixels, self.image_encoder.patch_size), image_mask)
-        if wanted & {"itc", "itm"}:
-            self.contrastive.clamp_temperature()
-            itc = ItcOutput(
-                self.embed_image(features.image), self.embed_text(features.text), self.contrastive.temperature
-            )
-        if itc is not None and "itm" in wanted:
-            image_rows, text_rows, labels, valid = matching_rows(sample_hard_negatives(*itc, image_ids))
-            contexts = text_context(features.text), image_context(features.image)
-            logits = self.match(features.image, features.text, padding_mask, image_rows, text_rows, *contexts)
-            itm = ItmOutput(logits, labels, valid)
-        return PretrainingOutput(mlm, mim, itc, itm)
-
-
-def _once(project: Callable[[Tensor], list[KeyValue]]) -> Callable[[Tensor], list[KeyValue]]:
-    """The same projection, computed once for each tensor that it is asked for."""
-    known: dict[int, list[KeyValue]] = {}
-
-    def projected(features: Tensor) -> list[KeyValue]:
-        if id(features) not in known:
-            known[id(features)] = project(features)
-        return known[id(features)]
-
-    return projected
+        views = needed_views(objectives, self.cfg.mask_both)
+        features = self.encode_views(pixels, image_mask, tokens, masked_tokens, views)
+        contexts = Contexts(self.fusion)
+        output = self.predict_masked(features, pixels, image_mask, padding_mask, mlm_positions, objectives, contexts)
+        if not {"itc", "itm"} & set(objectives):
+            return output
+        itc, itm = self.embed(features.image, features.text), None
+        if "itm" in objectives:
+            pairs = WholePairs(features.image, features.text, padding_mask)
+            plan = plan_matching(itc, image_ids, tokens.size(1), self.cfg.global_negatives, capacity)
+            if plan.exchange is None:
+                itm = self.judge(pairs, plan, contexts)
+            else:
+                itm = self.judge(pairs.followed_by(plan.fetch(pairs)), plan)
+        return output._replace(itc=itc, itm=itm)

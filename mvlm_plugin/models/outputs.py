@@ -1,16 +1,17 @@
 """What the fused model gives back: unimodal features, and the parts that each loss needs."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from torch import Tensor
 
 
 class MimOutput(NamedTuple):
-    """What masked image modeling compares."""
+    """What masked image modeling compares: M patches an image, all that are masked."""
 
-    pixels: Tensor  # (B, P, 3 * patch_size ** 2) predicted
-    target: Tensor  # (B, P, 3 * patch_size ** 2)
-    mask: Tensor  # (B, P) bool, True = masked
+    pixels: Tensor  # (B, M, 3 * patch_size ** 2) predicted
+    target: Tensor  # (B, M, 3 * patch_size ** 2)
+    mask: Tensor  # (B, M) bool, False = not masked: fills up the row of an image with fewer masked patches
 
 
 class ItcOutput(NamedTuple):
@@ -27,6 +28,7 @@ class ItmOutput(NamedTuple):
     logits: Tensor  # (3B, 2)
     labels: Tensor  # (3B,) 1 = matched
     valid: Tensor  # (3B,) bool, False = no such pair
+    scale: Tensor  # scalar, pairs for each valid row: makes a sum over rows a mean over rows times the number of pairs
 
 
 class PretrainingOutput(NamedTuple):
@@ -45,3 +47,16 @@ class Features(NamedTuple):
     masked_image: Tensor  # (B, P + 1, D)
     text: Tensor  # (B, L, D)
     masked_text: Tensor  # (B, L, D)
+
+
+def needed_views(objectives: Collection[str], mask_both: bool) -> set[str]:
+    """The fields of Features that some of "mlm", "mim", "itc", "itm" read; mask_both as in MvlmConfig."""
+    wanted, both = set(objectives), mask_both
+    aligned = bool(wanted & {"itc", "itm"})
+    needed = {
+        "image": aligned or ("mlm" in wanted and not both),
+        "masked_image": "mim" in wanted or ("mlm" in wanted and both),
+        "text": aligned or ("mim" in wanted and not both),
+        "masked_text": "mlm" in wanted or ("mim" in wanted and both),
+    }
+    return {view for view, is_needed in needed.items() if is_needed}

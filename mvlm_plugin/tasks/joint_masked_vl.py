@@ -2,81 +2,36 @@
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from fairseq import metrics, utils
 from fairseq.data import Dictionary
-from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
-from omegaconf import II, MISSING
 from torch import Tensor
 
-from ..data.databin import DataBinError, canonical_split, shard_folders
-from ..data.dataset import JointMaskedDataset, PairOptions
-from ..data.fraction import captions_of_images, images_of_fraction
-from ..data.mixture import MixtureDataset, parse_weights, unique_names
-from ..data.store import PairStore
-from ..data.tokenizers import CaptionTokenizer, load_dictionary, load_tokenizer
-from ..data.transforms import Pipeline, default_eval_transform, default_train_transform
+from ..data.databin import shard_folders
+from ..data.dataset import JointMaskedDataset
+from ..data.tokenizers import load_dictionary
 from ..distributed import rank
 from ..evaluation.pair_table import FIGURES, PairTable
 from ..evaluation.pretraining import COLUMNS, GroupResult, evaluate_group
+from ..interop.pretrained import load_pretrained
 from ..models.config import MvlmConfig
 from ..models.mvlm import OBJECTIVES, MvlmModel
+from ..ranks import RanksConfig, join_ranks, step, without_pairs
+from .autocast import Autocast, AutocastConfig
+from .data_source import DataConfig, DataSource
+from .global_batch import GlobalBatch, GlobalBatchConfig
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
-class JointMaskedVLConfig(FairseqDataclass):
-    """Where the pairs lie and how images are cropped; masks and sizes are options of the model."""
-
-    data: str = field(
-        default=MISSING,
-        metadata={
-            "help": "data-bin made by mvlm-prep; several, joined by ':', and the shards of one are trained on in turn, "
-            "one an epoch, or all at once with --dataset-weights; held-out splits are taken from the first"
-        },
-    )
-    dataset_weights: str = field(
-        default="",
-        metadata={
-            "help": "train on all data-bins at once: relative probability that a pair comes from each, e.g. 3,1 for "
-            "D1:D2; an epoch has as many pairs as all of them together"
-        },
-    )
-    data_fraction: float = field(
-        default=1.0,
-        metadata={
-            "help": "train on this share of each data-bin's images, with all their captions; see --fraction-seed"
-        },
-    )
-    fraction_seed: int = field(
-        default=1,
-        metadata={"help": "which images --data-fraction keeps; with one seed a larger fraction holds the smaller ones"},
-    )
-    train_crop_scale: float = field(
-        default=1.0,
-        metadata={"help": "training images: smallest area of a random crop, as a share of the image; 1 = no cropping"},
-    )
-    train_transform: str = field(
-        default="",
-        metadata={
-            "help": "training images: operations joined by '|', e.g. "
-            "'decode|random_resized_crop({size}, scale=0.5)|flip|randaugment(2, 7)' ({size} = --image-size); "
-            "takes the place of --train-crop-scale"
-        },
-    )
-    eval_transform: str = field(
-        default="",
-        metadata={
-            "help": "held-out images, e.g. 'decode|resize({size})|center_crop({size})'; default: stretched to a square"
-        },
-    )
-    seed: int = II("common.seed")
+class JointMaskedVLConfig(DataConfig, RanksConfig, GlobalBatchConfig, AutocastConfig):
+    """All options of the task, by the files that read them."""
 
 
 @register_task("joint_masked_vl", dataclass=JointMaskedVLConfig)
@@ -93,23 +48,18 @@ class JointMaskedVLTask(FairseqTask):
 
     def __init__(self, cfg: JointMaskedVLConfig, dictionary: Dictionary) -> None:
         super().__init__(cfg)
-        if not 0.0 < cfg.train_crop_scale <= 1.0:
-            raise ValueError(f"--train-crop-scale {cfg.train_crop_scale} must lie above 0 and at most at 1")
-        if cfg.train_transform and cfg.train_crop_scale != 1.0:
-            raise ValueError("give either --train-transform or --train-crop-scale")
-        if not 0.0 < cfg.data_fraction <= 1.0:
-            raise ValueError(f"--data-fraction {cfg.data_fraction} must lie above 0 and at most at 1")
-        self._dataset_weights = parse_weights(cfg.dataset_weights)
         self.dictionary = dictionary
         self.dictionary.add_symbol("<mask>")
-        self._pair_options: PairOptions | None = None
-        self._tokenizer: CaptionTokenizer | None = None
+        self._global_batch = GlobalBatch(cfg)
+        self._autocast = Autocast(cfg)
+        self._source = DataSource(cfg, dictionary)
         self._table: PairTable | None = None
         self._loss_weights: dict[str, float] = {}
 
     @classmethod
     def setup_task(cls, cfg: JointMaskedVLConfig, **kwargs: Any) -> "JointMaskedVLTask":
         """fairseq's entry. Raises DataBinError where the data-bin is missing or damaged."""
+        join_ranks(cfg)
         return cls(cfg, load_dictionary(shard_folders(Path(utils.split_paths(cfg.data)[0]))[0]))
 
     @property
@@ -132,27 +82,23 @@ class JointMaskedVLTask(FairseqTask):
         Raises:
             ValueError: an image pipeline does not work or does not end at the model's image size.
         """
-        train_transform = self.cfg.train_transform or default_train_transform(self.cfg.train_crop_scale)
-        eval_transform = self.cfg.eval_transform or default_eval_transform()
-        train_pipeline = Pipeline(train_transform, cfg.image_size)
-        eval_pipeline = Pipeline(eval_transform, cfg.image_size, allow_random=False)
-        if train_pipeline.needs_caption or eval_pipeline.needs_caption:
-            self._tokenizer = load_tokenizer(self._shards()[0])
+        self._source.prepare(cfg)
         model = super().build_model(cfg, from_checkpoint)
-        self._pair_options = PairOptions(
-            cfg.image_size,
-            cfg.max_text_tokens,
-            cfg.image_mask_ratio,
-            cfg.image_mask_block,
-            cfg.text_mask_ratio,
-            train_transform,
-            eval_transform,
-        )
+        if not from_checkpoint:
+            self.load_state_dict({"pretrained": load_pretrained(model, cfg, self.dictionary, self._source.shards()[0])})
         return model
+
+    def get_checkpoint_dict(self) -> dict[str, Any]:
+        """fairseq's hook: the task's state (records of pre-trained weights) where a resumed run finds it."""
+        return {type(self).__name__: self.state_dict()}
+
+    def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
+        """fairseq's hook on resuming: the checkpoint's weights win, and so do its records."""
+        self.load_state_dict(state)
 
     def has_sharded_data(self, split: str) -> bool:
         """Whether fairseq must load ``split`` again every epoch."""
-        return not self._dataset_weights and len(self._shards()) > 1
+        return self._source.is_sharded
 
     def load_dataset(self, split: str, combine: bool = False, epoch: int = 1, **kwargs: Any) -> None:
         """Open a split. ``train`` is shuffled and masked anew every epoch; any other is fixed.
@@ -161,56 +107,29 @@ class JointMaskedVLTask(FairseqTask):
             DataBinError: the data-bin lacks the split, or the dictionary is not the model's.
             ValueError: not as many --dataset-weights as data-bins.
         """
-        shards = self._shards()
-        if canonical_split(split) != "train":
-            self.datasets[split] = self._open(shards[0], split, train=False)
-        elif self._dataset_weights:
-            self.datasets[split] = self._open_mixture(split)
-        else:
-            self.datasets[split] = self._open(shards[(epoch - 1) % len(shards)], split, train=True)
+        self.datasets[split] = self._source.open(split, epoch)
 
-    def _shards(self) -> list[Path]:
-        """All data-bins, in order; a sharded one stands for its shards."""
-        return [shard for path in utils.split_paths(self.cfg.data) for shard in shard_folders(Path(path))]
-
-    def _open(self, folder: Path, split: str, train: bool) -> JointMaskedDataset:
-        if self._pair_options is None:
-            raise RuntimeError("build the model before loading data: it sets image size and masks")
-        if load_dictionary(folder).symbols != self.dictionary.symbols[:-1]:
-            raise DataBinError(
-                f"{folder} has another dictionary than the one this run started with; prepare it with "
-                "--tokenizer-from the data-bin that the model was trained on."
-            )
-        store = PairStore(folder, split)
-        captions, images = None, len(store.images)
-        if train and self.cfg.data_fraction < 1.0:
-            kept = images_of_fraction(store.hashes, self.cfg.data_fraction, self.cfg.fraction_seed)
-            captions, images = captions_of_images(store.pairs, kept, images), len(kept)
-        dataset = JointMaskedDataset(
-            store, self.dictionary, self._pair_options, self.cfg.seed, train, captions, self._tokenizer
-        )
-        logger.info("%s: %d captions of %d images from %s", split, len(dataset), images, folder)
-        return dataset
-
-    def _open_mixture(self, split: str) -> MixtureDataset:
-        paths = [Path(path) for path in utils.split_paths(self.cfg.data)]
-        if len(paths) != len(self._dataset_weights):
-            raise ValueError(
-                f"--dataset-weights {self.cfg.dataset_weights} are {len(self._dataset_weights)} for "
-                f"{len(paths)} data-bins; give one for each"
-            )
-        datasets, weights, names = [], [], []
-        for path, weight, name in zip(paths, self._dataset_weights, unique_names(paths), strict=True):
-            shards = [self._open(shard, split, train=True) for shard in shard_folders(path)]
-            total = sum(len(shard) for shard in shards)
-            datasets += shards
-            weights += [weight * len(shard) / total for shard in shards]
-            names += [name] * len(shards)
-        return MixtureDataset(datasets, weights, names, self.cfg.seed)
-
-    def train_step(self, sample: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Tensor, int, dict[str, Any]]:
-        """fairseq's step; counts the pairs of each data-bin of a mixture."""
-        loss, sample_size, log = super().train_step(sample, *args, **kwargs)
+    def train_step(
+        self,
+        sample: dict[str, Any],
+        model: torch.nn.Module,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """fairseq's step; counts the pairs of each data-bin of a mixture. ignore_grad: a process without data left."""
+        if ignore_grad:
+            sample = without_pairs(sample)
+        sample = {**sample, "capacity": self._global_batch.capacity}
+        with step(update_num):
+            rest = (optimizer, update_num, ignore_grad)
+            with self._autocast.region(sample["net_input"]["tokens"].device):
+                result = self._global_batch.step(sample, model, criterion, update_num, ignore_grad)
+            if result is None:
+                result = super().train_step(sample, model, self._autocast.around(criterion), *rest, **kwargs)
+        loss, sample_size, log = result
         log.update({f"pairs_{name}": count for name, count in sample.get("source_pairs", {}).items()})
         return loss, sample_size, log
 
@@ -222,8 +141,12 @@ class JointMaskedVLTask(FairseqTask):
         # Every pass has workers of its own. Persistent ones would live on after it, until Python collects the
         # iterator and waits five seconds for each.
         iterator.persistent_workers = False
+        # Pairs come in a new order every epoch. Without another shuffle of batches, processes with small batches train
+        # on the same pairs in each update as one process with a large batch.
+        iterator.disable_shuffling = True
         return iterator
 
+    @step()
     def valid_step(
         self, sample: dict[str, Any], model: MvlmModel, criterion: Any
     ) -> tuple[Tensor, int, dict[str, Any]]:
@@ -233,7 +156,8 @@ class JointMaskedVLTask(FairseqTask):
         self._loss_weights = criterion.weights
         device = next(model.parameters()).device
         if sample:
-            result = evaluate_group(model, sample)
+            with self._autocast.region(device):
+                result = evaluate_group(model, sample)
             pair_ids, image_ids = sample["id"], sample["net_input"]["image_ids"]
         else:  # a rank without data still takes part in the gather
             width = model.cfg.embedding_width

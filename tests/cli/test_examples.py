@@ -11,7 +11,7 @@ from PIL import Image
 from tests.cli.commands import ROOT, run
 from tests.cli.documents import PATH, documented_commands, in_folder, smaller
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "examples").rglob("README.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "training.md", *sorted((ROOT / "examples").rglob("README.md"))]
 
 
 @pytest.fixture

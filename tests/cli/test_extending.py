@@ -77,7 +77,8 @@ def test_another_user_dirs_encoder_composes_with_our_architecture(
     assert len(logged(run(train_command(scenes, tmp_path / "save", *options, updates=1)), "train_inner")) == 1
 
 
-RECIPES = sorted(path for path in (ROOT / "examples").rglob("*.yaml"))
+# Those of examples/pretrain are too large to be run as they stand: see test_pretrain_recipes.py.
+RECIPES = sorted(path for path in (ROOT / "examples").rglob("*.yaml") if path.parent.name != "pretrain")
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[path.stem for path in RECIPES])

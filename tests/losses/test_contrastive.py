@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mvlm_plugin.losses.contrastive import contrastive_losses
+from mvlm_plugin.losses.negatives import NO_PAIR
 
 
 def log_sum_exp(*values: float) -> float:
@@ -78,3 +79,22 @@ def test_the_smallest_temperature_gives_finite_losses_and_gradients() -> None:
     contrastive_losses(images, -images, temperature, torch.arange(8)).loss.sum().backward()
     assert images.grad.isfinite().all()
     assert temperature.grad.isfinite()
+
+
+def test_a_row_that_is_no_pair_changes_nothing() -> None:
+    images, texts = (F.normalize(torch.randn(4, 4), dim=1).requires_grad_() for _ in range(2))
+    ids = torch.tensor([5, NO_PAIR, 6, NO_PAIR])
+    losses = contrastive_losses(images, texts, torch.tensor(0.1), ids)
+    pairs = ids != NO_PAIR
+    expected = contrastive_losses(images[pairs], texts[pairs], torch.tensor(0.1), ids[pairs])
+    torch.testing.assert_close(losses.loss[pairs], expected.loss)
+    assert losses.loss[~pairs].tolist() == [0.0, 0.0]
+    losses.loss.sum().backward()
+    assert all(x.grad[pairs].any() and not x.grad[~pairs].any() for x in (images, texts))
+
+
+def test_similarities_are_float32_under_autocast() -> None:
+    images, texts = (F.normalize(torch.randn(6, 8), dim=1) for _ in range(2))
+    expected = contrastive_losses(images, texts, torch.tensor(0.01), torch.arange(6)).loss
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(contrastive_losses(images, texts, torch.tensor(0.01), torch.arange(6)).loss, expected)

@@ -22,6 +22,11 @@ def test_rows_are_own_pairs_then_negative_texts_then_negative_images() -> None:
     assert valid.tolist() == [True, True, True, True, False, True, True, True, False]
 
 
+def test_a_row_that_is_no_pair_is_not_matched_either() -> None:
+    *_, valid = matching_rows(NEGATIVES, torch.tensor([True, True, False]))
+    assert valid[:3].tolist() == [True, True, False]
+
+
 def test_losses_by_hand_and_0_where_there_is_no_pair() -> None:
     logits = torch.tensor([[0.0, 2.0], [0.0, 2.0], [5.0, -5.0]], requires_grad=True)
     losses = matching_losses(logits, torch.tensor([1, 0, 1]), torch.tensor([True, True, False]))

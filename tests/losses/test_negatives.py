@@ -1,8 +1,16 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from mvlm_plugin.losses.negatives import sample_hard_negatives, sample_rows
+from mvlm_plugin.losses.negatives import (
+    NO_PAIR,
+    HardNegatives,
+    sample_global_negatives,
+    sample_hard_negatives,
+    sample_rows,
+)
 
 
 def vectors(count: int, seed: int) -> torch.Tensor:
@@ -83,3 +91,35 @@ def test_an_equal_generator_draws_equally() -> None:
 def test_no_gradient_flows_through_the_draw() -> None:
     images = vectors(3, 7).requires_grad_()
     assert not sample_hard_negatives(images, images, torch.tensor(0.07), torch.arange(3)).text_of_image.requires_grad
+
+
+@pytest.mark.parametrize("draw", [sample_hard_negatives, sample_global_negatives])
+def test_a_row_that_is_no_pair_is_no_negative_and_has_none(draw: Callable[..., HardNegatives]) -> None:
+    ids = torch.tensor([0, NO_PAIR, 1, NO_PAIR, 2])
+    pairs = ids != NO_PAIR
+    for _ in range(30):
+        negatives = draw(vectors(5, 8), vectors(5, 9), torch.tensor(0.5), ids)
+        for rows, found in (
+            (negatives.text_of_image, negatives.has_text),
+            (negatives.image_of_text, negatives.has_image),
+        ):
+            assert torch.equal(found, pairs)
+            assert pairs[rows[pairs]].all()
+            assert (rows[pairs] != torch.arange(5)[pairs]).all()
+
+
+def test_global_negatives_belong_to_the_seed_and_to_the_place_among_the_pairs() -> None:
+    def draw(seed: int, ids: torch.Tensor, drawn: int = 0) -> HardNegatives:
+        torch.manual_seed(seed)
+        torch.rand(drawn)  # what was drawn since does not matter
+        pairs = (ids != NO_PAIR).cumsum(0) - 1
+        return sample_global_negatives(vectors(9, 5)[pairs], vectors(9, 6)[pairs], torch.tensor(0.5), ids, capacity=12)
+
+    ids = torch.arange(9)
+    first, again, other = draw(1, ids), draw(1, ids, drawn=5), draw(2, ids)
+    assert torch.equal(first.text_of_image, again.text_of_image)
+    assert torch.equal(first.image_of_text, again.image_of_text)
+    assert not torch.equal(first.text_of_image, other.text_of_image)
+    gaps = torch.tensor([0, NO_PAIR, 1, 2, 3, NO_PAIR, 4, 5, 6, 7, 8])
+    pairs = (gaps != NO_PAIR).nonzero().flatten()
+    assert torch.equal(draw(1, gaps).text_of_image[pairs], pairs[first.text_of_image])
