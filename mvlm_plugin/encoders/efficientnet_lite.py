@@ -34,6 +34,8 @@ class EfficientNetLite(nn.Module):
         ValueError: image_size is not divisible by 32.
     """
 
+    pixel_scale: Tensor
+    pixel_offset: Tensor
     patch_size = 32
     weights_format = "EfficientNet-Lite"
     new_parameters = ("mask_token", "position_embedding", "norm.weight", "norm.bias")

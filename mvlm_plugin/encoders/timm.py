@@ -40,7 +40,7 @@ class TimmEncoder(nn.Module):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         prefix_tokens: int,
         mean: tuple[float, float, float] = MEAN,
         deviation: tuple[float, float, float] = DEVIATION,
@@ -133,13 +133,13 @@ def refuse(name: str, reason: str) -> ValueError:
     )
 
 
-def count_prefix_tokens(name: str, model: nn.Module) -> int:
+def count_prefix_tokens(name: str, model: Any) -> int:
     """Tokens before the patches of a backbone that lies on the meta device.
 
     Raises:
         ValueError: the backbone is not a sequence of the patches of one square grid from its first to its last layer.
     """
-    embedding = getattr(model, "patch_embed", None)
+    embedding: Any = getattr(model, "patch_embed", None)
     projection = getattr(embedding, "proj", None)
     if not isinstance(projection, nn.Conv2d) or hasattr(embedding, "backbone"):
         raise refuse(name, f"{type(model).__name__} has no plain patch embedding, it is convolutional or a hybrid")

@@ -55,17 +55,17 @@ class MvlmConfig(FairseqDataclass):
     )
     allow_weight_mismatch: bool = field(
         default=False,
-        metadata={"help": "load what fits of the pre-trained weights; names and shapes that do not match are only printed"},
+        metadata={"help": "load what fits of pre-trained weights; names and shapes that do not match are only printed"},
     )
     frozen_image_stages: int = field(
         default=0, metadata={"help": "first stages (ViT: blocks) of the image encoder that are not trained"}
     )
     frozen_text_layers: int = field(
-        default=0, metadata={"help": "first blocks of the text encoder that are not trained, and its embeddings with them"}
+        default=0, metadata={"help": "first blocks of the text encoder that are not trained, with its embeddings"}
     )
     train_batch_norm: bool = field(
         default=False,
-        metadata={"help": "let batch norms of the image encoder follow the training batches; default: fixed statistics"},
+        metadata={"help": "let the image encoder's batch norms follow the training batches; default: fixed statistics"},
     )
     visible_patches_only: bool = field(
         default=False,
@@ -83,8 +83,8 @@ class MvlmConfig(FairseqDataclass):
         default="",
         metadata={
             "help": "parts whose activations are computed again in the backward pass, to save memory, joined by ',': "
-            "image_encoder, text_encoder, fusion, image_decoder, or all; block by block where a part has blocks of ours, "
-            "else as a whole"
+            "image_encoder, text_encoder, fusion, image_decoder, or all; block by block where a part has blocks of "
+            "ours, else as a whole"
         },
     )
     compile_model: bool = field(

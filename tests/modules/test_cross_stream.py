@@ -57,6 +57,17 @@ def test_shared_projections_change_neither_outputs_nor_gradients(
     assert_same_tensors(fast_gradients, slow_gradients, tolerance=2e-5)
 
 
+@pytest.mark.parametrize("norm_first", [True, False], ids=["pre-norm", "post-norm"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_wanted_tokens_are_those_of_the_whole_result(layers: int, norm_first: bool) -> None:
+    stream = roughen(CrossStream(12, 6, layers, 3, 20, norm_first=norm_first))
+    x, context = torch.randn(3, 4, 12), torch.randn(3, 3, 6)
+    tokens = torch.tensor([[3, 0], [1, 1], [2, 3]])
+    arguments = (x, None, stream.project(context), CONTEXT_PADDING[:3])
+    whole = stream(*arguments)
+    torch.testing.assert_close(stream(*arguments, tokens=tokens), whole.take_along_dim(tokens[..., None], dim=1))
+
+
 def test_without_rows_samples_and_contexts_go_in_order() -> None:
     stream = roughen(CrossStream(12, 6, 2, 3, 20))
     x, context = torch.randn(3, 4, 12), torch.randn(3, 3, 6)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mvlm_plugin.modules.patches import PatchEmbedding, blocks_to_patches, patchify, unpatchify
+from mvlm_plugin.modules.patches import PatchEmbedding, blocks_to_patches, masked_indices, patchify, unpatchify
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 12), (12, 4)])
@@ -46,3 +46,13 @@ def test_what_overhangs_the_image_is_cut_off() -> None:
     expected = torch.zeros(1, 5, 5, dtype=torch.bool)
     expected[0, 4, 4] = expected[0, 4, :2] = True
     assert torch.equal(blocks_to_patches(blocks, 16, 8, 5), expected.flatten(1))
+
+
+def test_masked_patches_come_in_order_and_visible_ones_fill_up() -> None:
+    mask = torch.tensor([[False, True, False, True], [False, False, True, False]])
+    assert masked_indices(mask, 2).tolist() == [[1, 3], [2, 0]]
+
+
+def test_more_masked_patches_than_expected_are_an_error() -> None:
+    with pytest.raises(RuntimeError, match="more patches are masked"):
+        masked_indices(torch.tensor([[True, True, False]]), 1)

@@ -1,0 +1,1 @@
+"""What a training step costs, counted without running it: parameters, operations, memory."""
