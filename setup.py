@@ -41,6 +41,7 @@ setup(
         "timm": ["timm>=1.0"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "transformers>=4.45",
             "ImageHash>=4.3",
             "mvlm-plugin[parquet,ray,fast-jpeg,plots,lite,timm]",

