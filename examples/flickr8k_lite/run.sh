@@ -3,7 +3,7 @@
 #          e.g. bash examples/flickr8k_lite/run.sh flickr8k/dataset_flickr8k.json flickr8k/images
 # Needs:   the extra `lite` (pip install 'mvlm-plugin[lite]'), Flickr8k's photos (128 pixels are enough) and its Karpathy
 #          JSON; two CPU cores, 12 GB of memory.
-# Cost:    about 35 minutes. Both encoders are pre-trained; their first stages stay frozen.
+# Cost:    50 minutes with one thread, less with two. Both encoders are pre-trained; their first stages stay frozen.
 # Result:  runs/flickr8k_lite/checkpoints, and the figures of the whole `val` split (1,000 photos, 5,000 captions).
 set -euo pipefail
 JSON=${1:?usage: run.sh JSON IMAGES}

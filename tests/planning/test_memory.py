@@ -50,7 +50,7 @@ def test_a_storage_counts_once_and_until_nobody_needs_it() -> None:
 def test_checkpointing_cache_and_bfloat16_save_and_accumulation_costs() -> None:
     plain = step_memory(options(), 64).total
     assert step_memory(options(model=tiny_config(checkpoint_activations="all")), 64).total < 0.7 * plain
-    assert step_memory(options(feature_cache_chunk=16), 64).total < 0.5 * plain
+    assert step_memory(options(feature_cache_chunk=16), 64).total < 0.7 * plain
     assert step_memory(options(autocast="bf16"), 64).total < 0.9 * plain
     assert step_memory(options(), 64, accumulates=True).total > plain
 
