@@ -5,6 +5,7 @@
     ours_visible           --visible-patches-only: the image encoder reads only what is visible of a masked image
     ours_plain_attention   as ours, softmax(QK^T)V written out in place of PyTorch's fused attention
     flava                  FLAVA's pre-training step, from transformers (pip install 'mvlm-plugin[benchmark]')
+    flava_kept_memory      the same, keeping freed memory for the next step, as our training does by itself on a CPU
 
 Every subject runs in a process of its own, in turn, as many rounds as asked for. A large matrix product is timed
 before and after every step: "of peak" is the step's counted FLOP/s over that product's. float32 on a CPU, bfloat16 by
@@ -16,7 +17,6 @@ autocast on a GPU.
 import argparse
 import itertools
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -28,7 +28,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from step_subjects import SIZES, SUBJECTS, Subject, mark_parts
+from step_subjects import SIZES, SUBJECTS, Subject
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
@@ -37,8 +37,6 @@ BASE = "flava"
 MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the matrices of the peak
 PEAK_SECONDS = 1.0
 COUNTED_PAIRS = 8  # at most; a pair costs the same in any batch
-# glibc keeps what is freed for the next step; else every step pays for page faults. The environment may say otherwise.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 # A line of the result.
 Row = dict[str, Any]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -151,6 +149,8 @@ def run_subject(args: argparse.Namespace) -> dict[str, Any]:
         return {"gflop_per_pair": count_gflop(subject)}
     step = make_step(subject, device, DTYPES[name])
     if args.work == "parts":
+        from step_ours import mark_parts
+
         mark_parts(subject.model)
         step()
         return {"parts": time_of_parts(step)}
@@ -162,7 +162,7 @@ def run_subject(args: argparse.Namespace) -> dict[str, Any]:
 def in_process(subject: str, work: str, options: list[str]) -> dict[str, Any]:
     """The result of run_subject() in a new process."""
     command = [sys.executable, __file__, "--subject", subject, "--work", work, *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**MALLOC, **os.environ})
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{subject} failed (its message is above); leave it out with --only")
     return json.loads(done.stdout.splitlines()[-1])

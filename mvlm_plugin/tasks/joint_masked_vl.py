@@ -12,6 +12,7 @@ from fairseq.data import Dictionary
 from fairseq.tasks import FairseqTask, register_task
 from torch import Tensor
 
+from ..allocator import keep_freed_memory
 from ..data.databin import shard_folders
 from ..data.dataset import JointMaskedDataset
 from ..data.tokenizers import load_dictionary
@@ -60,6 +61,8 @@ class JointMaskedVLTask(FairseqTask):
     def setup_task(cls, cfg: JointMaskedVLConfig, **kwargs: Any) -> "JointMaskedVLTask":
         """fairseq's entry. Raises DataBinError where the data-bin is missing or damaged."""
         join_ranks(cfg)
+        if not torch.cuda.is_available():
+            keep_freed_memory()
         return cls(cfg, load_dictionary(shard_folders(Path(utils.split_paths(cfg.data)[0]))[0]))
 
     @property
