@@ -97,7 +97,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Folders whose tokenizer the task has loaded."""
     folders: list[Path] = []
     monkeypatch.setattr(
-        "mvlm_plugin.tasks.joint_masked_vl.load_tokenizer", lambda folder: folders.append(folder) or tokenizer("left")
+        "mvlm_plugin.tasks.data_source.load_tokenizer", lambda folder: folders.append(folder) or tokenizer("left")
     )
     return folders
 
