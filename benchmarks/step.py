@@ -28,7 +28,8 @@ from statistics import median
 from typing import Any
 
 import torch
-from step_subjects import SIZES, SUBJECTS, Subject
+from step_setting import SIZES, Subject
+from step_subjects import SUBJECTS
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode

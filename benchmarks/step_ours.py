@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fairseq.data import Dictionary
-from step_subjects import Subject, on_device
+from step_setting import Subject, on_device
 from torch import Tensor
 from torch.profiler import record_function
 

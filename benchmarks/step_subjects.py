@@ -4,46 +4,18 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from step_setting import SIZES, Subject, on_device
 
 # FLAVA's own recipe: at most 75 of 196 patches and 15 % of the words are masked, a tenth of the pairs do not match.
 FLAVA_IMAGE_MASK, FLAVA_TEXT_MASK, FLAVA_UNMATCHED = 75 / 196, 0.15, 0.1
 IGNORED = -100  # no label, for FLAVA
 
 
-class Size(NamedTuple):
-    """A setting that all subjects share."""
-
-    image: int  # pixels a side
-    patch: int
-    width: int
-    layers: int  # of each encoder
-    heads: int
-    batch: int
-    tokens: int  # a caption, <s> and </s> counted
-
-
-SIZES = {"base": Size(224, 16, 768, 12, 12, 8, 30), "tiny": Size(64, 8, 128, 4, 4, 64, 16)}
 # Words at base size are what the models come with: RoBERTa's, and BERT's for FLAVA.
 FLAVA_VOCABULARY = {"base": 30522, "tiny": 2048}
-
-
-class Subject(NamedTuple):
-    """Something that trains. ``loss`` runs the forward pass on a batch and gives the scalar to differentiate."""
-
-    model: nn.Module
-    loss: Callable[[], Tensor]
-    batch: int
-
-
-def on_device(value: Any, device: torch.device) -> Any:
-    """A batch whose tensors are on a device."""
-    if isinstance(value, dict):
-        return {name: on_device(entry, device) for name, entry in value.items()}
-    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def keep_freed_memory() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from .bert import HF_NAMES
 from .renaming import KeyTable, fuse_key_value, rename
 
 # Both sources count positions from padding_idx + 1, and RoBERTa's padding id is 1: rows 0 and 1 are never used.
@@ -13,21 +14,7 @@ POSITION_OFFSET = 2
 HF_ROBERTA = KeyTable(
     source="a transformers RobertaModel",
     prefix=r"(?:roberta\.)?",
-    renamed=(
-        (r"embeddings\.word_embeddings\.weight", r"token_embedding.weight"),
-        (r"embeddings\.position_embeddings\.weight", r"positions"),
-        (r"embeddings\.token_type_embeddings\.weight", r"token_types"),
-        (r"embeddings\.LayerNorm\.(weight|bias)", r"embedding_norm.\1"),
-        (
-            r"encoder\.layer\.(\d+)\.attention\.self\.(query|key|value)\.(weight|bias)",
-            r"blocks.\1.self_attention.\2.\3",
-        ),
-        (r"encoder\.layer\.(\d+)\.attention\.output\.dense\.(weight|bias)", r"blocks.\1.self_attention.output.\2"),
-        (r"encoder\.layer\.(\d+)\.attention\.output\.LayerNorm\.(weight|bias)", r"blocks.\1.self_norm.\2"),
-        (r"encoder\.layer\.(\d+)\.intermediate\.dense\.(weight|bias)", r"blocks.\1.feed_forward.0.\2"),
-        (r"encoder\.layer\.(\d+)\.output\.dense\.(weight|bias)", r"blocks.\1.feed_forward.2.\2"),
-        (r"encoder\.layer\.(\d+)\.output\.LayerNorm\.(weight|bias)", r"blocks.\1.feed_forward_norm.\2"),
-    ),
+    renamed=HF_NAMES,
     ignored=(
         r"embeddings\.(position_ids|token_type_ids)",
         r"pooler\.dense\.(weight|bias)",
