@@ -1,7 +1,7 @@
 """What benchmarks/step.py measures: models with their batches and losses, ready to step."""
 
-import ctypes
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +18,6 @@ IGNORED = -100  # no label, for FLAVA
 FLAVA_VOCABULARY = {"base": 30522, "tiny": 2048}
 
 
-def keep_freed_memory() -> None:
-    """What mvlm_plugin.allocator does for our processes, without importing the plugin."""
-    ctypes.CDLL(None).mallopt(-4, 0)
-    ctypes.CDLL(None).mallopt(-1, -1)
-
-
 def flava(
     size_name: str, batch: int, tokens: int, vocabulary: int | None, device: torch.device, keep: bool = False
 ) -> Subject:
@@ -33,6 +27,9 @@ def flava(
     memory is kept for the next step, as our training does on a CPU.
     """
     if keep:
+        os.environ["MVLM_PLUGIN_REGISTER"] = "0"  # the allocator alone, without fairseq
+        from mvlm_plugin.allocator import keep_freed_memory
+
         keep_freed_memory()
     # transformers imports both where they are installed, and fails where they were built for another torch.
     for unused in ("torchaudio", "torchvision"):

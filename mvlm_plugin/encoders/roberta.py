@@ -1,14 +1,14 @@
 """RoBERTa text encoders (Liu et al., 2019)."""
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from ..modules.block_stack import BlockStack
-from ..modules.blocks import EncoderBlock
+from ..modules.blocks import EncoderBlock, freeze_blocks
 from ..registry import register_text_encoder
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class RobertaEncoder(BlockStack):
         self.blocks = nn.ModuleList(
             EncoderBlock(width, heads, 4 * width, norm_first=False, dropout=dropout, eps=eps) for _ in range(layers)
         )
-        self.frozen_blocks = 0
         nn.init.trunc_normal_(self.position_embedding, std=0.02)
 
     def freeze(self, layers: int) -> None:
@@ -60,16 +59,13 @@ class RobertaEncoder(BlockStack):
         """
         if not 0 <= layers <= len(self.blocks):
             raise ValueError(f"--frozen-text-layers {layers}: this text encoder has {len(self.blocks)}")
-        self.frozen_blocks = layers
         if not layers:
             return
         self.position_embedding.requires_grad_(False)
         for module in (self.token_embedding, self.embedding_norm):
             module.requires_grad_(False)
         self.dropout.p = 0.0
-        for block in cast(list[EncoderBlock], self.blocks[:layers]):
-            block.requires_grad_(False)
-            block.dropout.p = 0.0
+        freeze_blocks(self.blocks[:layers])
 
     def forward(self, tokens: Tensor, padding_mask: Tensor) -> Tensor:
         """Encode captions.
@@ -81,12 +77,9 @@ class RobertaEncoder(BlockStack):
         Returns:
             Tensor of shape (B, L, width); token 0 is <s>. Values at padding are meaningless.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_blocks):
-            x = self.token_embedding(tokens) + self.position_embedding[:, : tokens.size(1)]
-            x = self.dropout(self.embedding_norm(x))
-            for block in self.blocks[: self.frozen_blocks]:
-                x = block(x, padding_mask)
-        for block in self.blocks[self.frozen_blocks :]:
+        x = self.token_embedding(tokens) + self.position_embedding[:, : tokens.size(1)]
+        x = self.dropout(self.embedding_norm(x))
+        for block in self.blocks:
             x = self.run_block(block, x, padding_mask)
         return x
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..modules.pixels import DEVIATION, MEAN
+from ..modules.pixels import DEVIATION, MEAN, PixelRescaling
 from ..registry import IMAGE_ENCODERS, did_you_mean
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ class TimmEncoder(nn.Module):
     """
 
     weights_format = "timm"
-    pixel_scale: Tensor
-    pixel_offset: Tensor
 
     def __init__(
         self,
@@ -52,10 +50,7 @@ class TimmEncoder(nn.Module):
         self.width: int = model.patch_embed.proj.out_channels
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.width))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        own_mean, own_deviation = torch.tensor(mean).view(3, 1, 1), torch.tensor(deviation).view(3, 1, 1)
-        given_mean, given_deviation = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(DEVIATION).view(3, 1, 1)
-        self.register_buffer("pixel_scale", given_deviation / own_deviation, persistent=False)
-        self.register_buffer("pixel_offset", (given_mean - own_mean) / own_deviation, persistent=False)
+        self.rescale = PixelRescaling(mean, deviation)
         self._image_mask: Tensor | None = None
         model.patch_embed.register_forward_hook(self._replace_masked)
 
@@ -78,7 +73,7 @@ class TimmEncoder(nn.Module):
         """
         self._image_mask = image_mask
         try:
-            x = self.model.forward_features(images * self.pixel_scale + self.pixel_offset)
+            x = self.model.forward_features(self.rescale(images))
         finally:
             self._image_mask = None
         patches = x[:, self.prefix_tokens :]

@@ -1,14 +1,14 @@
 """Vision Transformer image encoders (Dosovitskiy et al., 2021) with a mask token (SimMIM, Xie et al., 2022)."""
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..masking.image import masked_block_count
+from ..masking.image import masked_patch_count
 from ..modules.block_stack import BlockStack
-from ..modules.blocks import EncoderBlock
+from ..modules.blocks import EncoderBlock, freeze_blocks
 from ..modules.patches import PatchEmbedding, visible_indices
 from ..registry import register_image_encoder
 
@@ -81,9 +81,7 @@ class VisionTransformer(BlockStack):
         for parameter in (self.cls_token, self.position_embedding):
             parameter.requires_grad_(False)
         self.mask_token.requires_grad_(self.visible_patches > 0)
-        for block in cast(list[EncoderBlock], self.blocks[:stages]):
-            block.requires_grad_(False)
-            block.dropout.p = 0.0
+        freeze_blocks(self.blocks[:stages])
 
     def forward(self, images: Tensor, image_mask: Tensor | None = None) -> Tensor:
         """Encode images, whole or masked.
@@ -152,9 +150,8 @@ def build_vit(cfg: "MvlmConfig", size: VitSize) -> VisionTransformer:
     """A ViT of a named size for the config's image size."""
     visible_patches = 0
     if cfg.visible_patches_only:
-        masked = masked_block_count(cfg.image_size, cfg.image_mask_block, cfg.image_mask_ratio)
-        patches_a_block = (cfg.image_mask_block // size.patch_size) ** 2
-        visible_patches = (cfg.image_size // size.patch_size) ** 2 - masked * patches_a_block
+        masked = masked_patch_count(cfg.image_size, cfg.image_mask_block, cfg.image_mask_ratio, size.patch_size)
+        visible_patches = (cfg.image_size // size.patch_size) ** 2 - masked
     return VisionTransformer(cfg.image_size, *size, dropout=cfg.dropout, visible_patches=visible_patches)
 
 

@@ -34,6 +34,15 @@ class WeightFormat(NamedTuple):
     mlm_head: tuple[tuple[str, str], ...] = ()
 
 
+def _mlm_head(prefix: str, dense: str, norm: str) -> tuple[tuple[str, str], ...]:
+    """WeightFormat.mlm_head of a source, from regular expressions of its names."""
+    return (
+        (rf"{prefix}{dense}\.(weight|bias)", r"dense.\1"),
+        (rf"{prefix}{norm}\.(weight|bias)", r"norm.\1"),
+        (rf"{prefix}bias", r"bias"),
+    )
+
+
 TIMM = WeightFormat("timm ViT", r"blocks\.\d+\.attn\.qkv\.weight", TIMM_VIT, from_timm_vit, 1e-6)
 MAE = WeightFormat("MAE", r"decoder_embed\.weight", TIMM_VIT, from_timm_vit, 1e-6)
 HUGGING_FACE_VIT = WeightFormat(
@@ -45,11 +54,7 @@ FAIRSEQ = WeightFormat(
     FAIRSEQ_ROBERTA,
     from_fairseq_roberta,
     1e-5,
-    (
-        (r"(?:encoder\.)?lm_head\.dense\.(weight|bias)", r"dense.\1"),
-        (r"(?:encoder\.)?lm_head\.layer_norm\.(weight|bias)", r"norm.\1"),
-        (r"(?:encoder\.)?lm_head\.bias", r"bias"),
-    ),
+    _mlm_head(r"(?:encoder\.)?lm_head\.", "dense", "layer_norm"),
 )
 HUGGING_FACE_BERT = WeightFormat(
     "Hugging Face BERT",
@@ -57,11 +62,7 @@ HUGGING_FACE_BERT = WeightFormat(
     HF_BERT,
     from_hf_bert,
     1e-12,
-    (
-        (r"cls\.predictions\.transform\.dense\.(weight|bias)", r"dense.\1"),
-        (r"cls\.predictions\.transform\.LayerNorm\.(weight|bias)", r"norm.\1"),
-        (r"cls\.predictions\.bias", r"bias"),
-    ),
+    _mlm_head(r"cls\.predictions\.", r"transform\.dense", r"transform\.LayerNorm"),
 )
 HUGGING_FACE_ROBERTA = WeightFormat(
     "Hugging Face RoBERTa",
@@ -69,11 +70,7 @@ HUGGING_FACE_ROBERTA = WeightFormat(
     HF_ROBERTA,
     from_hf_roberta,
     1e-5,
-    (
-        (r"lm_head\.dense\.(weight|bias)", r"dense.\1"),
-        (r"lm_head\.layer_norm\.(weight|bias)", r"norm.\1"),
-        (r"lm_head\.bias", r"bias"),
-    ),
+    _mlm_head(r"lm_head\.", "dense", "layer_norm"),
 )
 IMAGE_FORMATS = (MAE, TIMM, HUGGING_FACE_VIT)
 TEXT_FORMATS = (FAIRSEQ, HUGGING_FACE_ROBERTA, HUGGING_FACE_BERT)

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-PARTS = ("image_encoder", "text_encoder")
+from ..models.parameter_groups import ENCODER_PARTS
+
 KEY = "norm_eps"
 
 
@@ -19,7 +20,7 @@ def set_norm_eps(encoder: nn.Module, eps: float) -> None:
 
 def save_norm_eps(model: nn.Module, state: dict[str, Any], prefix: str, local_metadata: dict[str, Any]) -> None:
     """Hook after state_dict(): add ``image_encoder.norm_eps`` and ``text_encoder.norm_eps`` where they were set."""
-    for part in PARTS:
+    for part in ENCODER_PARTS:
         eps = getattr(getattr(model, part), KEY, None)
         if eps is not None:
             state[f"{prefix}{part}.{KEY}"] = torch.tensor(eps, dtype=torch.float64)
@@ -27,7 +28,7 @@ def save_norm_eps(model: nn.Module, state: dict[str, Any], prefix: str, local_me
 
 def restore_norm_eps(state: dict[str, Any], model: nn.Module) -> None:
     """Before load_state_dict(): take what save_norm_eps() added out of a state dict, and set it."""
-    for part in PARTS:
+    for part in ENCODER_PARTS:
         eps = state.pop(f"{part}.{KEY}", None)
         if eps is not None:
             set_norm_eps(getattr(model, part), float(eps))

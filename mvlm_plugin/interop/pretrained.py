@@ -25,8 +25,9 @@ from .reading import WeightFiles, WeightsError, read_weights, sha256
 from .renaming import sort_keys
 from .roberta import upgrade_fairseq_names
 from .settings import Settings, differences, read_settings
-from .symbols import AlignedRows, align, find_vocabulary, shown
+from .symbols import AlignedRows, align, find_vocabulary
 from .vit import fold_normalization
+from .vocabulary import shown
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from .vocabulary import reorder_rows
 
 HF_VOCABULARY = "vocab.json"
 HF_TOKENIZER = "tokenizer.json"
-SHOWN = 20
 
 
 class SourceVocabulary(NamedTuple):
@@ -102,12 +101,6 @@ def align(vocabulary: SourceVocabulary, dictionary: Sequence[str], rows: int) ->
     aligned[ids] = found[:, 0]
     missing = sorted(set(range(len(dictionary))) - set(ids))
     return AlignedRows(aligned, [dictionary[i] for i in missing])
-
-
-def shown(symbols: Sequence[str]) -> str:
-    """The first symbols of a list that may be long."""
-    more = f" and {len(symbols) - SHOWN} more" if len(symbols) > SHOWN else ""
-    return ", ".join(repr(symbol) for symbol in symbols[:SHOWN]) + more
 
 
 def _tokenizer_ids(tokenizer: dict[str, Any]) -> Any:

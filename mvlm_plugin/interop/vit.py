@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..modules.pixels import DEVIATION, MEAN
+from ..modules.pixels import PixelRescaling
 from .renaming import KeyTable, fuse_key_value, rename
 
 # Block names of released checkpoints and of transformers < 5, then those of transformers >= 5 in memory.
@@ -119,10 +119,8 @@ def fold_normalization(
         mean, deviation: of red, green and blue, that the source's images were normalised with, pixels from 0 to 1.
     """
     weight, bias = (f"patch_embedding.projection.{name}" for name in ("weight", "bias"))
-    ours = {"mean": torch.tensor(MEAN), "deviation": torch.tensor(DEVIATION)}
-    # theirs = (ours * our deviation + our mean - their mean) / their deviation, for each channel
-    scale = ours["deviation"] / torch.tensor(deviation)
-    offset = (ours["mean"] - torch.tensor(mean)) / torch.tensor(deviation)
+    rescaling = PixelRescaling(mean, deviation)
+    scale, offset = rescaling.scale.flatten(), rescaling.offset.flatten()
     by_channel = converted[weight].unflatten(1, (3, -1))
     folded = dict(converted)
     folded[weight] = (by_channel * scale[:, None]).flatten(1)

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-MISSING_SHOWN = 20
+SHOWN = 20
 
 
 class Symbols(Protocol):
@@ -19,6 +19,12 @@ class Symbols(Protocol):
 
 class MissingSymbolsError(ValueError):
     """Symbols of a dictionary that the source of a token embedding does not know."""
+
+
+def shown(symbols: Sequence[str]) -> str:
+    """The first symbols of a list that may be long."""
+    more = f" and {len(symbols) - SHOWN} more" if len(symbols) > SHOWN else ""
+    return ", ".join(repr(symbol) for symbol in symbols[:SHOWN]) + more
 
 
 def reorder_rows(
@@ -46,10 +52,8 @@ def reorder_rows(
     wanted = [specials.get(symbol, symbol) for symbol in (dictionary[i] for i in range(len(dictionary)))]
     missing = [symbol for symbol in wanted if symbol not in rows]
     if missing:
-        shown = ", ".join(repr(symbol) for symbol in missing[:MISSING_SHOWN])
-        more = f" and {len(missing) - MISSING_SHOWN} more" if len(missing) > MISSING_SHOWN else ""
         raise MissingSymbolsError(
-            f"{len(missing)} of {len(wanted)} symbols have no row in the source's vocabulary: {shown}{more};"
+            f"{len(missing)} of {len(wanted)} symbols have no row in the source's vocabulary: {shown(missing)};"
             " prepare the data with the source's own vocabulary."
         )
     return weight.index_select(0, torch.tensor([rows[symbol] for symbol in wanted], device=weight.device))

@@ -11,6 +11,17 @@ def masked_block_count(image_size: int, block_size: int, ratio: float) -> int:
     return min(max(round(ratio * total), 1), total - 1)
 
 
+def masked_patch_count(image_size: int, block_size: int, ratio: float, patch_size: int) -> int:
+    """Patches of the blocks that mask_blocks() masks, at most all of an image; fewer are masked where blocks overhang.
+
+    Args:
+        image_size, block_size, ratio: as there.
+        patch_size: pixels a patch side; divides block_size.
+    """
+    patches = masked_block_count(image_size, block_size, ratio) * (block_size // patch_size) ** 2
+    return min(patches, (image_size // patch_size) ** 2)
+
+
 def mask_blocks(image_size: int, block_size: int, ratio: float, rng: np.random.Generator) -> np.ndarray:
     """Choose aligned square blocks of an image, the same number in every image.
 

@@ -13,7 +13,7 @@ from ..heads.mlm import MlmHead
 from ..interop.norm_eps import restore_norm_eps, save_norm_eps
 from ..interop.positions import fit_positions
 from ..losses.matching import matching_rows
-from ..masking.image import masked_block_count
+from ..masking.image import masked_patch_count
 from ..modules.attention import KeyValue
 from ..modules.patches import blocks_to_patches, masked_indices, patchify
 from ..modules.pixels import PixelNormalization
@@ -82,8 +82,9 @@ class MvlmModel(BaseFairseqModel):
     def masked_patches(self) -> int:
         """Masked patches of an image at most."""
         cfg = self.cfg
-        blocks = masked_block_count(cfg.image_size, cfg.image_mask_block, cfg.image_mask_ratio)
-        return min(blocks * (cfg.image_mask_block // self.image_encoder.patch_size) ** 2, self.grid**2)
+        return masked_patch_count(
+            cfg.image_size, cfg.image_mask_block, cfg.image_mask_ratio, self.image_encoder.patch_size
+        )
 
     @property
     def grid(self) -> int:

@@ -10,6 +10,8 @@ from torch import nn
 
 # Modules of a model that have a learning rate of their own; everything else is part MAIN.
 ENCODER_PARTS = ("image_encoder", "text_encoder")
+# Those, and the others that options name.
+PARTS = (*ENCODER_PARTS, "fusion", "image_decoder")
 MAIN = "main"
 
 # Learned tokens (cls_token, mask_token, register_tokens) and position embeddings (position_embedding, pos_embed,

@@ -1,5 +1,8 @@
 """Transformer blocks, pre-norm (ViT) or post-norm (RoBERTa)."""
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -92,6 +95,13 @@ class EncoderBlock(nn.Module):
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """x: (B, T, width); padding_mask: (B, T) bool, True = padding. Returns (B, T, width)."""
         return self.feed(self.attend_self(x, padding_mask))
+
+
+def freeze_blocks(blocks: Iterable[nn.Module]) -> None:
+    """Do not train some encoder blocks, and switch dropout off in them."""
+    for block in cast(Iterable[EncoderBlock], blocks):
+        block.requires_grad_(False)
+        block.dropout.p = 0.0
 
 
 class CrossBlock(EncoderBlock):

@@ -132,7 +132,6 @@ def step_memory(options: StepOptions, pairs: int, device: str = "cpu", accumulat
         device: whose kernels to assume, "cpu" or "cuda"; the latter needs torch to see a GPU.
         accumulates: gradients of an earlier batch are there already (--update-freq above 1).
     """
-    batch = options.batch(pairs)
     model, criterion = options.build("meta")
     batch = options.batch(pairs)
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -5,8 +5,9 @@ from bisect import bisect_right
 import torch
 from torch import nn
 
-# The parts that have names of their own on the command line; everything else is adapters and heads.
-PARTS = ("image_encoder", "text_encoder", "fusion", "image_decoder")
+from ..models.parameter_groups import PARTS
+
+# Everything else is adapters and heads.
 HEADS = "heads"
 # What no module does.
 LOSSES = "losses"

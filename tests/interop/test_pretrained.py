@@ -143,7 +143,7 @@ def test_a_timm_encoder_takes_timms_names(tmp_path: Path) -> None:
     load_pretrained(model, cfg, make_dictionary(), tmp_path)
     images, encoder = torch.randn(2, 3, 32, 32), model.image_encoder
     with torch.no_grad():
-        expected = theirs.forward_features(images * encoder.pixel_scale + encoder.pixel_offset)
+        expected = theirs.forward_features(encoder.rescale(images))
         assert_close(encoder(images), expected)
 
 

@@ -10,17 +10,18 @@ from mvlm_plugin.modules.pixels import DEVIATION, MEAN
 from tests.helpers import roughen
 from tests.timm_helper import import_timm
 
+SIZES = {
+    "hidden_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "image_size": 24,
+    "patch_size": 8,
+}
+
 
 def reference(transformers: ModuleType, eps: float = 1e-12, mask_token: bool = True) -> torch.nn.Module:
-    config = transformers.ViTConfig(
-        hidden_size=24,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=96,
-        image_size=24,
-        patch_size=8,
-        layer_norm_eps=eps,
-    )
+    config = transformers.ViTConfig(**SIZES, layer_norm_eps=eps)
     return roughen(transformers.ViTModel(config, use_mask_token=mask_token)).eval()
 
 
@@ -91,12 +92,7 @@ def test_keys_without_a_counterpart_are_named_in_full(transformers: ModuleType) 
 
 def test_the_same_weights_give_the_outputs_of_a_transformers_mae(transformers: ModuleType) -> None:
     config = transformers.ViTMAEConfig(
-        hidden_size=24,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=96,
-        image_size=24,
-        patch_size=8,
+        **SIZES,
         mask_ratio=0.0,
         decoder_num_hidden_layers=1,
         decoder_num_attention_heads=2,
