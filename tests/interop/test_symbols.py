@@ -10,7 +10,8 @@ from fairseq.data import Dictionary
 
 from mvlm_plugin.interop.formats import FAIRSEQ, HUGGING_FACE_BERT, HUGGING_FACE_ROBERTA, WeightFormat
 from mvlm_plugin.interop.reading import WeightsError
-from mvlm_plugin.interop.symbols import align, find_vocabulary, shown
+from mvlm_plugin.interop.symbols import align, find_vocabulary
+from mvlm_plugin.interop.vocabulary import shown
 from tests.helpers import make_dictionary
 
 SHARED = Path(os.environ.get("MVLM_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
