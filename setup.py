@@ -56,6 +56,7 @@ setup(
             "mvlm-plan=mvlm_plugin.plan:main",
             "mvlm-smoke=mvlm_plugin.smoke.command:main",
             "mvlm-ema=mvlm_plugin.ema:main",
+            "mvlm-eval=mvlm_plugin.evaluate.command:main",
         ]
     },
 )

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from fairseq import checkpoint_utils
 from fairseq.data import FairseqDataset
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 import mvlm_plugin  # noqa: F401  (registers what the checkpoint names)
 
+from .checkpoints import open_checkpoint
 from .data.databin import DataBinError, shard_folders
 from .data.tokenizers import CaptionTokenizer, load_tokenizer
 from .evaluation.pretraining import other_partners
@@ -42,18 +42,6 @@ class Predictions(NamedTuple):
     other_pixels: Tensor
     own_words: Tensor
     other_words: Tensor
-
-
-def load_checkpoint(path: str, data: str) -> tuple[MvlmModel, Any]:
-    """Model in eval mode and its task, reading pairs from another data-bin than it was trained on.
-
-    Raises:
-        OSError: no such file.
-        DataBinError: the data-bin is missing or damaged.
-    """
-    overrides = {"data": data, "dataset_weights": "", "data_fraction": 1.0}
-    models, _, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=overrides)
-    return models[0].eval(), task
 
 
 @torch.no_grad()
@@ -183,10 +171,10 @@ def main(argv: list[str] | None = None) -> int:
         print("mvlm-reconstruct: error: --count must be at least 1", file=sys.stderr)
         return 2
     try:
-        model, task = load_checkpoint(args.path, args.data)
+        model, task = open_checkpoint(args.path, args.data)
         task.load_dataset(args.subset)
         tokenizer = load_tokenizer(shard_folders(Path(args.data))[0])
-    except (OSError, DataBinError) as error:
+    except (OSError, ValueError, DataBinError) as error:
         print(f"mvlm-reconstruct: error: {error}", file=sys.stderr)
         return 2
     tokenizer.dictionary = task.source_dictionary

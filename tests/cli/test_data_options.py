@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mvlm_plugin.reconstruct import load_checkpoint
+from mvlm_plugin.checkpoints import open_checkpoint
 from tests.cli.commands import logged, run, train_command, validate_command
 from tests.helpers import write_databin, write_shards
 
@@ -23,7 +23,7 @@ def test_a_mixture_counts_its_pairs_and_resumes(tmp_path: Path) -> None:
     checkpoint = tmp_path / "whole" / "checkpoint_last.pt"
     output = run(validate_command(tmp_path / "one", checkpoint, "--valid-subset", "valid"))
     assert int(logged(output, "valid")[-1]["valid_pairs"]) == 48
-    _, task = load_checkpoint(str(checkpoint), str(tmp_path / "one"))
+    _, task = open_checkpoint(str(checkpoint), str(tmp_path / "one"))
     task.load_dataset("train")
     assert len(task.dataset("train")) == 48
 
