@@ -12,6 +12,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["mvlm_plugin", "mvlm_plugin.*", "data_prep", "data_prep.*"]),
+    package_data={"mvlm_plugin.demo": ["page.css"]},
     python_requires=">=3.11,<3.13",
     install_requires=[
         "torch>=2.6",
@@ -39,12 +40,15 @@ setup(
             "tokenizers>=0.15",
         ],
         "timm": ["timm>=1.0"],
+        "faiss": ["faiss-cpu>=1.9"],  # retrieval from large galleries
+        "demo": ["gradio>=6.0"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
             "transformers>=4.45",
             "ImageHash>=4.3",
-            "mvlm-plugin[parquet,ray,fast-jpeg,plots,lite,timm]",
+            "playwright>=1.48",  # drives the Chromium of the system; its own browser is not needed
+            "mvlm-plugin[parquet,ray,fast-jpeg,plots,lite,timm,faiss,demo]",
         ],
         "benchmark": ["webdataset>=0.2.90", "transformers>=4.45"],
         "lint": ["ruff>=0.6", "mypy>=1.10"],
@@ -57,6 +61,8 @@ setup(
             "mvlm-smoke=mvlm_plugin.smoke.command:main",
             "mvlm-ema=mvlm_plugin.ema:main",
             "mvlm-eval=mvlm_plugin.evaluate.command:main",
+            "mvlm-demo=mvlm_plugin.demo.command:main",
+            "mvlm-export=mvlm_plugin.export:main",
         ]
     },
 )

@@ -13,6 +13,7 @@ if os.environ.get("MVLM_PLUGIN_REGISTER") != "0":
     from .checkpoints import allow_fairseq_checkpoints
     from .data.images import RgbImage
     from .data.transforms import Draw, register_image_operation
+    from .interface import load
     from .models.architectures import register_architecture
     from .models.config import MvlmConfig
     from .ranks import follow_launcher
@@ -25,6 +26,7 @@ __all__ = [
     "Draw",
     "MvlmConfig",
     "RgbImage",
+    "load",
     "register_architecture",
     "register_fusion",
     "register_image_decoder",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from fairseq.data import FairseqDataset
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 import mvlm_plugin  # noqa: F401  (registers what the checkpoint names)
@@ -20,11 +20,9 @@ from .data.tokenizers import CaptionTokenizer, load_tokenizer
 from .evaluation.pretraining import other_partners
 from .models.mvlm import MvlmModel
 from .modules.patches import patchify, unpatchify
+from .pictures import CELL, GAP, LINE, font, to_picture
 
-_CELL = 160  # pixels a picture's side on the sheet
-_GAP = 12
 _TEXT_WIDTH = 560
-_LINE = 18
 _TITLES = ("original", "masked", "rebuilt: own caption", "rebuilt: other caption")
 
 
@@ -80,12 +78,6 @@ def _caption(tokenizer: CaptionTokenizer, tokens: list[int], shown: dict[int, st
     return tokenizer.splitter.join(symbols)
 
 
-def _to_picture(pixels: Tensor) -> Image.Image:
-    """(3, S, S) uint8 -> an image of the sheet's cell size."""
-    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    return image.resize((_CELL, _CELL), Image.Resampling.NEAREST)
-
-
 def _hatched(images: Tensor) -> Tensor:
     """Images of the same shape, (B, 3, S, S) uint8, in a pattern that no picture is mistaken for."""
     diagonal = torch.arange(images.size(2))[:, None] + torch.arange(images.size(3))
@@ -114,7 +106,7 @@ def make_rows(model: MvlmModel, sample: dict[str, Any], tokenizer: CaptionTokeni
         lines = [f"caption: {_caption(tokenizer, tokens, {})}"]
         lines += [f"{name}: {_caption(tokenizer, tokens, shown)}" for name, shown in texts.items()]
         pictures = (inputs["images"], masked, predictions.own_pixels, predictions.other_pixels)
-        rows.append(Row([_to_picture(picture[row]) for picture in pictures], lines))
+        rows.append(Row([to_picture(picture[row]) for picture in pictures], lines))
     return rows
 
 
@@ -124,20 +116,19 @@ def _decode(tokenizer: CaptionTokenizer, columns: list[int], words: list[int]) -
 
 def draw_sheet(rows: list[Row]) -> Image.Image:
     """All rows on one sheet, with titles above the columns."""
-    font = ImageFont.load_default(size=14)
-    width = len(_TITLES) * (_CELL + _GAP) + _GAP + _TEXT_WIDTH
-    sheet = Image.new("RGB", (width, _LINE + 2 * _GAP + len(rows) * (_CELL + _GAP)), "white")
+    width = len(_TITLES) * (CELL + GAP) + GAP + _TEXT_WIDTH
+    sheet = Image.new("RGB", (width, LINE + 2 * GAP + len(rows) * (CELL + GAP)), "white")
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate((*_TITLES, "words: [masked]")):
-        draw.text((_GAP + column * (_CELL + _GAP), _GAP), title, fill="black", font=font)
+        draw.text((GAP + column * (CELL + GAP), GAP), title, fill="black", font=font())
     for index, row in enumerate(rows):
-        top = _LINE + 2 * _GAP + index * (_CELL + _GAP)
+        top = LINE + 2 * GAP + index * (CELL + GAP)
         for column, picture in enumerate(row.pictures):
-            sheet.paste(picture, (_GAP + column * (_CELL + _GAP), top))
-        left = _GAP + len(_TITLES) * (_CELL + _GAP)
+            sheet.paste(picture, (GAP + column * (CELL + GAP), top))
+        left = GAP + len(_TITLES) * (CELL + GAP)
         wrapped = [part for line in row.lines for part in textwrap.wrap(line, 76, subsequent_indent="    ")]
-        for number, line in enumerate(wrapped[: _CELL // _LINE]):
-            draw.text((left, top + number * _LINE), line, fill="black", font=font)
+        for number, line in enumerate(wrapped[: CELL // LINE]):
+            draw.text((left, top + number * LINE), line, fill="black", font=font())
     return sheet
 
 

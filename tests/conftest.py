@@ -7,13 +7,13 @@ from types import ModuleType
 import pytest
 import torch
 
-from mvlm_plugin.tasks import joint_masked_vl  # (and everything is registered)
+from mvlm_plugin.tasks import pairs  # (and everything is registered)
 from tests.helpers import write_databin
 
 # Tiny tensors gain nothing from threads, and lose much where cores are shared.
 torch.set_num_threads(1)
 # Tasks are set up in this process, which must give memory back: other tests measure that of their children.
-joint_masked_vl.keep_freed_memory = lambda: False
+pairs.keep_freed_memory = lambda: False
 
 # They measure the memory of processes forked from this one, which counts what this one holds: they come first.
 MEASURE_MEMORY = ("test_prep_bombs.py", "test_memory.py", "test_sources_folder.py")

@@ -1,3 +1,3 @@
 """fairseq criterions of the plugin."""
 
-from . import joint_masked_vl  # noqa: F401
+from . import joint_masked_vl, vl_classification, vl_retrieval  # noqa: F401

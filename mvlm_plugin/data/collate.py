@@ -26,8 +26,9 @@ class Sample(NamedTuple):
     source: int = 0
 
 
-def _pad(rows: list[np.ndarray], length: int, value: int) -> Tensor:
-    """Ragged rows -> (B, length) int64."""
+def pad_rows(rows: list[np.ndarray], value: int) -> Tensor:
+    """Ragged rows -> (B, length of the longest) int64."""
+    length = max(len(row) for row in rows)
     padded = np.full((len(rows), length), value, dtype=np.int64)
     for row, values in zip(padded, rows, strict=True):
         row[: len(values)] = values
@@ -48,9 +49,8 @@ def collate(samples: list[Sample], pad: int) -> dict[str, Any]:
     """
     if not samples:
         return {}
-    length = max(len(sample.tokens) for sample in samples)
-    tokens = _pad([sample.tokens for sample in samples], length, pad)
-    chosen = _pad([sample.chosen for sample in samples], length, 0)
+    tokens = pad_rows([sample.tokens for sample in samples], pad)
+    chosen = pad_rows([sample.chosen for sample in samples], 0)
     positions = chosen.flatten().nonzero().flatten()
     return {
         "id": torch.tensor([sample.pair for sample in samples]),
@@ -62,7 +62,7 @@ def collate(samples: list[Sample], pad: int) -> dict[str, Any]:
             "images": torch.stack([sample.image for sample in samples]),
             "tokens": tokens,
             "image_ids": torch.tensor([sample.image_id for sample in samples]),
-            "masked_tokens": _pad([sample.masked_tokens for sample in samples], length, pad),
+            "masked_tokens": pad_rows([sample.masked_tokens for sample in samples], pad),
             "mlm_positions": positions,
             "block_mask": torch.from_numpy(np.stack([sample.blocks for sample in samples])),
         },

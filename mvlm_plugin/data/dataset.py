@@ -1,16 +1,19 @@
 """Image and caption pairs of a data-bin, masked: what fairseq's loaders read."""
 
 import logging
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from fairseq.data import Dictionary, FairseqDataset, data_utils
+from torch import Tensor
 
 from ..masking.image import mask_blocks
 from ..masking.text import mask_text
-from .collate import Sample, collate
+from .collate import Sample, collate, pad_rows
 from .databin import DataBinError
+from .grouping import grouped_order
 from .image_index import ImageReadError
 from .images import BadImageError
 from .store import PairStore
@@ -44,6 +47,8 @@ class PairOptions(NamedTuple):
 
 class JointMaskedDataset(FairseqDataset):
     """Pairs with one modality or the other masked, drawn from (seed, epoch, index) alone.
+
+    Set ``texts_per_image`` to let that many captions of an image follow one another in the training order.
 
     A pair whose image cannot be read is reported and another pair, chosen by its index, stands in for it.
 
@@ -79,6 +84,7 @@ class JointMaskedDataset(FairseqDataset):
         self.options = options
         self.seed = seed if train else _VALIDATION_SEED
         self.train = train
+        self.texts_per_image = 1
         self.epoch = 1
         transform = options.train_transform if train else options.eval_transform
         self._transform = Pipeline(transform, options.image_size, allow_random=train)
@@ -117,6 +123,22 @@ class JointMaskedDataset(FairseqDataset):
             f"no readable image among {_REPLACEMENTS} pairs of split {self.store.name}; check it with mvlm-prep verify."
         )
 
+    def pixels(self, image_id: int) -> Tensor:
+        """Held-out image ``image_id`` as it is, whatever captions it has: (3, S, S) uint8. No other stands in for it.
+
+        Raises:
+            ImageReadError, BadImageError: it cannot be read.
+            ValueError: the split is for training, or its image pipeline reads captions.
+        """
+        if self.train or self._transform.needs_caption:
+            raise ValueError(f"image pipeline {self._transform.text!r} changes from caption to caption")
+        return self._transform(self.store.images.read(image_id), np.random.default_rng(_VALIDATION_SEED))
+
+    def tokens(self, captions: Iterable[int]) -> Tensor:
+        """Whole captions of the split: (n, L) int64, padded, cut to max_tokens."""
+        bos, limit = self.dictionary.bos(), self.options.max_tokens
+        return pad_rows([self.store.tokens(int(caption), bos, limit) for caption in captions], self.dictionary.pad())
+
     def _sample(self, index: int, epoch: int, bad_images: int) -> Sample:
         options = self.options
         rng = np.random.default_rng([self.seed, epoch, index])
@@ -135,6 +157,10 @@ class JointMaskedDataset(FairseqDataset):
 
     def ordered_indices(self) -> np.ndarray:
         """Training: a new order every epoch (fairseq seeds it). Validation: one fixed order."""
+        if self.train and self.texts_per_image > 1:
+            images = np.asarray(self.store.pairs if self.captions is None else self.store.pairs[self.captions])
+            rng = np.random.default_rng([self.seed, self.epoch])
+            return grouped_order(images.reshape(len(self), -1)[:, 0], self.texts_per_image, rng)[0]
         if self.train:
             return np.random.permutation(len(self))
         return np.random.default_rng(_VALIDATION_SEED).permutation(len(self))

@@ -30,10 +30,17 @@ TOKENIZER_FILES = {
 }
 
 
+# For private use (Unicode): no text means anything by it.
+_UNKNOWN_CHARACTER = "\ue000"
+
+
 class Splitter(Protocol):
     """Splits text into the symbols of a dictionary and joins them again."""
 
     def split(self, text: str) -> list[str]: ...
+
+    def split_on(self, text: str) -> list[str]:
+        """Split text that goes on after other text: at its start there is a space, or there is none."""
 
     def join(self, symbols: Sequence[str]) -> str: ...
 
@@ -49,6 +56,15 @@ class SentencePieceSplitter:
 
     def split(self, text: str) -> list[str]:
         return self._processor.encode(text, out_type=str)
+
+    def split_on(self, text: str) -> list[str]:
+        # What comes first in a text gets a space before it. Here an unknown character does, which is cut off again.
+        symbols = self._processor.encode(_UNKNOWN_CHARACTER + text, out_type=str)
+        place = next((place for place, symbol in enumerate(symbols) if _UNKNOWN_CHARACTER in symbol), None)
+        if place is None:  # a model that drops it
+            return self.split(text)
+        joined = symbols[place].partition(_UNKNOWN_CHARACTER)[2]  # other unknown characters
+        return [*([joined] if joined else []), *symbols[place + 1 :]]
 
     def join(self, symbols: Sequence[str]) -> str:
         return "".join(symbols).replace("\u2581", " ").strip()
@@ -67,6 +83,8 @@ class Gpt2Splitter:
 
     def split(self, text: str) -> list[str]:
         return [str(token) for token in self._encoder.encode(text)]
+
+    split_on = split  # a space belongs to the word behind it, at the start of a text too
 
     def join(self, symbols: Sequence[str]) -> str:
         # Neighbours are decoded together: a character may be spread over several tokens.
@@ -95,11 +113,22 @@ class CaptionTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of the caption's tokens followed by </s>; unknown symbols become <unk>."""
-        unk = self.dictionary.unk()
-        ids = [
-            unk if symbol in self._specials else self.dictionary.index(symbol) for symbol in self.splitter.split(text)
-        ]
+        return [*self._ids(self.splitter.split(text)), self.dictionary.eos()]
+
+    def encode_around(self, parts: Sequence[str], mask: int) -> list[int]:
+        """Ids of a caption with the id ``mask`` between its parts, followed by </s>.
+
+        The parts are split as in a text of one piece: a masked word has the space before it in it, and the next part
+        goes on behind it. With WordPiece a part always starts a new word.
+        """
+        ids = self._ids(self.splitter.split(parts[0].rstrip()))
+        for part in parts[1:]:
+            ids += [mask, *self._ids(self.splitter.split_on(part.rstrip()))]
         return [*ids, self.dictionary.eos()]
+
+    def _ids(self, symbols: Sequence[str]) -> list[int]:
+        unk = self.dictionary.unk()
+        return [unk if symbol in self._specials else self.dictionary.index(symbol) for symbol in symbols]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids; <s>, </s> and padding are left out, <unk> and <mask> shown as they are."""

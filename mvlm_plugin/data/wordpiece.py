@@ -80,5 +80,7 @@ class WordPieceSplitter:
     def split(self, text: str) -> list[str]:
         return self._tokenizer.encode(text).tokens
 
+    split_on = split  # a space is in no entry
+
     def join(self, symbols: Sequence[str]) -> str:
         return " ".join(symbols).replace(f" {CONTINUATION}", "")

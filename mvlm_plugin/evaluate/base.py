@@ -30,6 +30,7 @@ class EvalCommand:
         example: a command line that a user can paste.
         add_options: adds the subcommand's own options to its parser; add_common_options() has been called.
         run: parsed options -> report. Raises OSError, ValueError, ImportError or DataBinError with the fix in it.
+        needs_path: whether --path must be given; False where run() can do without and checks for itself.
     """
 
     name: str
@@ -37,11 +38,12 @@ class EvalCommand:
     example: str
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], Report]
+    needs_path: bool = True
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
+def add_common_options(parser: argparse.ArgumentParser, needs_path: bool = True) -> None:
     """Add --path, --json, --batch-size and --device."""
-    parser.add_argument("--path", required=True, metavar="CKPT", help="checkpoint that fairseq-train wrote")
+    parser.add_argument("--path", required=needs_path, metavar="CKPT", help="checkpoint that fairseq-train wrote")
     parser.add_argument("--json", metavar="FILE", help="also write protocol and figures to this JSON file")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="per forward pass (default: 64)")
     parser.add_argument(

@@ -14,7 +14,7 @@ from ..data.databin import DataBinError
 from .base import EvalCommand, Report, add_common_options
 
 # Modules of this package, each with a COMMAND.
-SUBCOMMANDS: tuple[str, ...] = ()
+SUBCOMMANDS: tuple[str, ...] = ("retrieval", "vqa", "nlvr2", "entailment", "grounding", "zero_shot")
 
 
 def _commands() -> list[EvalCommand]:
@@ -36,7 +36,7 @@ def _parser(commands: list[EvalCommand]) -> argparse.ArgumentParser:
             epilog=f"example:\n  {command.example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        add_common_options(sub)
+        add_common_options(sub, command.needs_path)
         command.add_options(sub)
         sub.set_defaults(run=command.run)
     return parser

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..distributed import gather_rows, gather_sizes
 from .pretraining import COLUMNS, GroupResult
 from .retrieval import recalls
+from .standard_error import clustered_error
 
 FIGURES = (
     "mlm_loss",
@@ -32,8 +33,7 @@ FIGURES = (
 def mean_and_error(values: Tensor, clusters: Tensor) -> tuple[float, float]:
     """Mean and its standard error, robust to values that belong together (captions of one image).
 
-    The error sums residuals within a cluster before squaring (Liang and Zeger, 1986); with one value a cluster it is
-    the usual standard error of a mean.
+    With one value a cluster it is the usual standard error of a mean; see clustered_error().
 
     Args:
         values: (n,) float64.
@@ -46,10 +46,8 @@ def mean_and_error(values: Tensor, clusters: Tensor) -> tuple[float, float]:
         return math.nan, math.nan
     mean = values.mean()
     _, cluster = clusters.unique(return_inverse=True)
-    count = int(cluster.max()) + 1
-    sums = torch.zeros(count, dtype=values.dtype).index_add_(0, cluster, values - mean)
-    error = (sums.square().sum() * count / (count - 1)).sqrt() / values.numel() if count > 1 else math.nan
-    return mean.item(), float(error)
+    sums = torch.zeros(int(cluster.max()) + 1, dtype=values.dtype).index_add_(0, cluster, values - mean)
+    return mean.item(), clustered_error(sums) / values.numel()
 
 
 class PairTable:

@@ -8,6 +8,8 @@ from torch import nn
 from ..models.parameter_groups import ENCODER_PARTS
 
 KEY = "norm_eps"
+# What save_norm_eps() may add to the state dict of a model.
+EPS_ENTRIES = tuple(f"{part}.{KEY}" for part in ENCODER_PARTS)
 
 
 def set_norm_eps(encoder: nn.Module, eps: float) -> None:

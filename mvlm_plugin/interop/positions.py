@@ -1,11 +1,14 @@
 """Learned position embeddings between image sizes and caption lengths."""
 
+import logging
 import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 IMAGE = "image_encoder.position_embedding"
 TEXT = "text_encoder.position_embedding"
@@ -51,7 +54,8 @@ def fit_positions(state: dict[str, Any], model: nn.Module) -> None:
     """
     own = model.state_dict()
     if IMAGE in state and IMAGE in own and state[IMAGE].shape != own[IMAGE].shape:
-        side = math.isqrt(own[IMAGE].size(1) - 1)
+        side, before = math.isqrt(own[IMAGE].size(1) - 1), math.isqrt(state[IMAGE].size(1) - 1)
         state[IMAGE] = resize_image_positions(state[IMAGE], (side, side))
+        logger.info("image positions interpolated: %d x %d patches -> %d x %d", before, before, side, side)
     if TEXT in state and TEXT in own and state[TEXT].size(1) > own[TEXT].size(1):
         state[TEXT] = state[TEXT][:, : own[TEXT].size(1)].clone()

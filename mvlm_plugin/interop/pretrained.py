@@ -206,7 +206,7 @@ def _load_text_encoder(
     fitted.problems.extend(problems)
     load(fitted, encoder, component, size_of(tensors), cfg.allow_weight_mismatch)
     record = _finish(fitted, encoder, "text encoder", source, path, converted.format.name)
-    if aligned is not None:
+    if aligned is not None and hasattr(model, "mlm_head"):
         _load_mlm_head(model.mlm_head, mlm_head(source.tensors, converted.format), aligned)
     return record
 

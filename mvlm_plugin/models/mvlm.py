@@ -1,41 +1,33 @@
 """The fused vision and language model of MaskVLM (Kwon et al., ICLR 2023), assembled from named components."""
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
-from fairseq.models import BaseFairseqModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..heads.contrastive import ContrastiveHead
 from ..heads.matching import MatchingHead
 from ..heads.mlm import MlmHead
-from ..interop.norm_eps import restore_norm_eps, save_norm_eps
-from ..interop.positions import fit_positions
 from ..losses.matching import matching_rows
 from ..masking.image import masked_patch_count
 from ..modules.attention import KeyValue
 from ..modules.patches import blocks_to_patches, masked_indices, patchify
-from ..modules.pixels import PixelNormalization
-from ..registry import FUSIONS, IMAGE_DECODERS, IMAGE_ENCODERS, TEXT_ENCODERS
-from .config import MvlmConfig, validate
+from ..registry import IMAGE_DECODERS
+from .config import MvlmConfig
 from .contexts import Contexts
-from .initial_weights import initialise
+from .fused_encoders import FusedEncoders
 from .matching_plan import MatchingPlan, WholePairs, plan_matching
 from .outputs import Features, ItcOutput, ItmOutput, MimOutput, PretrainingOutput, needed_views
-from .parameter_groups import tag_parameters
-from .parts import prepare_parts
+
+logger = logging.getLogger(__name__)
 
 OBJECTIVES = ("mlm", "mim", "itc", "itm")
 
 
-def _adapter(width: int, fusion_width: int) -> nn.Module:
-    """Brings an encoder's tokens to the fusion's size; nothing where they have it already."""
-    return nn.Identity() if width == fusion_width else nn.Linear(width, fusion_width)
-
-
-class MvlmModel(BaseFairseqModel):
-    """Image encoder, text encoder, cross-modality encoders, image decoder, and the heads.
+class MvlmModel(FusedEncoders):
+    """Image encoder, text encoder, cross-modality encoders, image decoder, and the heads of pre-training.
 
     Args:
         cfg: sizes and component names.
@@ -43,40 +35,29 @@ class MvlmModel(BaseFairseqModel):
     """
 
     def __init__(self, cfg: MvlmConfig, dictionary: Any) -> None:
-        super().__init__()
-        self.cfg = cfg
-        self.padding_idx = dictionary.pad()
-        self.image_encoder = IMAGE_ENCODERS.build(cfg.image_encoder, cfg)
-        validate(cfg, self.image_encoder.patch_size)
-        self.text_encoder = TEXT_ENCODERS.build(cfg.text_encoder, cfg, dictionary)
-        self.image_adapter = _adapter(self.image_encoder.width, cfg.fusion_width)
-        self.text_adapter = _adapter(self.text_encoder.width, cfg.fusion_width)
-        self.fusion = FUSIONS.build(cfg.fusion, cfg)
+        super().__init__(cfg, dictionary)
         self.image_decoder = IMAGE_DECODERS.build(cfg.image_decoder, cfg, self.image_encoder.patch_size)
         self.mlm_head = MlmHead(cfg.fusion_width, self.text_encoder.token_embedding)
         self.contrastive = ContrastiveHead(cfg.fusion_width, cfg.fusion_width, cfg.embedding_width)
         self.matching = MatchingHead(cfg.fusion_width)
-        self.normalize = PixelNormalization()
-        self.apply(initialise)
+        self.finish()
         self.matching.initialise()
-        prepare_parts(self, cfg)
-        tag_parameters(self)
-        self.register_state_dict_post_hook(save_norm_eps)
-
-    @classmethod
-    def build_model(cls, cfg: MvlmConfig, task: Any) -> "MvlmModel":
-        """fairseq's entry: build from a config and a task that has a dictionary."""
-        return cls(cfg, task.source_dictionary)
-
-    def max_positions(self) -> None:
-        """No limit of its own: the data set cuts captions to cfg.max_text_tokens."""
-        return None
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
-        """fairseq's hook before loading: fits positions to this model's sizes, and takes over the norms' eps."""
+        """fairseq's hook before loading: as in FusedEncoders; the log says what a training starts from.
+
+        Raises:
+            ValueError: the checkpoint is of a task that has no heads of pre-training.
+        """
         super().upgrade_state_dict_named(state_dict, name)
-        fit_positions(state_dict, self)
-        restore_norm_eps(state_dict, self)
+        missing = {key.partition(".")[0] for key in self.state_dict()} - {key.partition(".")[0] for key in state_dict}
+        if missing:
+            raise ValueError(
+                f"the checkpoint has no {', '.join(sorted(missing))}: it is of another task or architecture; start "
+                "from a checkpoint of joint_masked_vl or vl_retrieval"
+            )
+        loaded = sum(value.numel() for value in state_dict.values())
+        logger.info("pre-trained model: %s values loaded, heads included; new: nothing", f"{loaded:,}")
 
     @property
     def masked_patches(self) -> int:
@@ -86,22 +67,9 @@ class MvlmModel(BaseFairseqModel):
             cfg.image_size, cfg.image_mask_block, cfg.image_mask_ratio, self.image_encoder.patch_size
         )
 
-    @property
-    def grid(self) -> int:
-        """Patches a side of an image."""
-        return self.cfg.image_size // self.image_encoder.patch_size
-
     def patch_mask(self, block_mask: Tensor) -> Tensor:
         """(B, R, R) mask of blocks -> (B, P) mask of patches; True = masked."""
         return blocks_to_patches(block_mask, self.cfg.image_mask_block, self.image_encoder.patch_size, self.grid)
-
-    def encode_image(self, images: Tensor, image_mask: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) normalised images -> (K * B, P + 1, D); image_mask (K * B, P) as the image encoders take it."""
-        return self.image_adapter(self.image_encoder(images, image_mask))
-
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        """(B, L) token ids, padded -> (B, L, D)."""
-        return self.text_adapter(self.text_encoder(tokens, tokens.eq(self.padding_idx)))
 
     def predict_words(
         self, masked_text: Tensor, padding_mask: Tensor, image_context: list[KeyValue], positions: Tensor
@@ -155,15 +123,8 @@ class MvlmModel(BaseFairseqModel):
         image_context: list[KeyValue] | None = None,
     ) -> Tensor:
         """Logits (M, 2) of M pairs of an image row and a text row; class 1 = matched."""
-        text_context = self.fusion.image_stream.project(text) if text_context is None else text_context
-        image_context = self.fusion.text_stream.project(image) if image_context is None else image_context
-        from_image = self.fusion.image_stream(
-            image, None, text_context, padding_mask, image_rows, text_rows, first_only=True
-        )
-        from_text = self.fusion.text_stream(
-            text, padding_mask, image_context, None, text_rows, image_rows, first_only=True
-        )
-        return self.matching(from_image[:, 0], from_text[:, 0])
+        known = (text_context, image_context)
+        return self.matching(*self.fuse_pairs(image, text, padding_mask, image_rows, text_rows, *known))
 
     def embed_image(self, features: Tensor) -> Tensor:
         """(B, P + 1, D) features of whole images -> (B, E) float32 unit vectors."""

@@ -10,12 +10,12 @@ from .config import ConfigError, MvlmConfig
 
 
 def parts_of(model: Any) -> dict[str, list[nn.Module]]:
-    """The modules that the model calls, by the part that they belong to."""
+    """The modules that the model calls, by the part that they belong to; a part that it lacks has none."""
     return {
         "image_encoder": [model.image_encoder],
         "text_encoder": [model.text_encoder],
         "fusion": [model.fusion.image_stream, model.fusion.text_stream],
-        "image_decoder": [model.image_decoder],
+        "image_decoder": [model.image_decoder] if hasattr(model, "image_decoder") else [],
     }
 
 

@@ -76,6 +76,24 @@ class Attention(nn.Module):
         attended = F.scaled_dot_product_attention(query, context.key, context.value, attn_mask=mask)
         return self.output(attended.transpose(1, 2).reshape(-1, length, width))
 
+    def observe(self, x: Tensor, context: KeyValue, padding_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """forward() by its formula, with the probabilities as part of the graph: for looking, not for training.
+
+        Args:
+            x, context, padding_mask: as in forward(), row by row.
+
+        Returns:
+            The output (B, T, width), and probabilities (B, heads, T, S) that sum to 1 over S.
+        """
+        batch, length, width = x.shape
+        query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
+        scores = query @ context.key.transpose(2, 3) * query.size(-1) ** -0.5
+        if padding_mask is not None:
+            scores = scores.masked_fill(padding_mask[:, None, None, :], float("-inf"))
+        probabilities = scores.softmax(dim=-1)
+        attended = probabilities @ context.value
+        return self.output(attended.transpose(1, 2).reshape(batch, length, width)), probabilities
+
     def first_to_all(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Self-attention of token 0 alone, without projecting the others: what project() and forward() would give it.
 

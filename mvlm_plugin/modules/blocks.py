@@ -139,7 +139,19 @@ class CrossBlock(EncoderBlock):
         Returns:
             Tensor of shape (M, T, width).
         """
-        queries = self.cross_norm(x) if self.norm_first else x
-        attended = self.cross_attention(queries, context, padding_mask, rows)
-        out = (x if rows is None else x.index_select(0, rows)) + self.dropout(attended)
+        attended = self.cross_attention(self._cross_queries(x), context, padding_mask, rows)
+        return self._add_context(x if rows is None else x.index_select(0, rows), attended)
+
+    def observe_context(
+        self, x: Tensor, context: KeyValue, padding_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """attend_context() row by row, and its probabilities (B, heads, T, S); see Attention.observe()."""
+        attended, probabilities = self.cross_attention.observe(self._cross_queries(x), context, padding_mask)
+        return self._add_context(x, attended), probabilities
+
+    def _cross_queries(self, x: Tensor) -> Tensor:
+        return self.cross_norm(x) if self.norm_first else x
+
+    def _add_context(self, x: Tensor, attended: Tensor) -> Tensor:
+        out = x + self.dropout(attended)
         return out if self.norm_first else self.cross_norm(out)

@@ -96,6 +96,33 @@ class CrossStream(BlockStack):
                 rows = None
         return self.norm(x)
 
+    def observe(
+        self,
+        x: Tensor,
+        padding_mask: Tensor | None,
+        context: list[KeyValue],
+        context_padding_mask: Tensor | None,
+        layer: int,
+    ) -> tuple[Tensor, Tensor]:
+        """forward() of rows in order, all tokens, and what one block's cross-attention looks at.
+
+        Args:
+            x, padding_mask, context, context_padding_mask: as in forward(), all of B rows.
+            layer: number of the block, from 0.
+
+        Returns:
+            The result (B, T, width), and probabilities (B, heads, T, S) that the result depends on in the graph.
+        """
+        probabilities = x.new_zeros(0)
+        for depth, (block, key_value) in enumerate(zip(self._typed_blocks, context, strict=True)):
+            x = block.attend_self(x, padding_mask)
+            if depth == layer:
+                x, probabilities = block.observe_context(x, key_value, context_padding_mask)
+            else:
+                x = block.attend_context(x, key_value, context_padding_mask)
+            x = block.feed(x)
+        return self.norm(x), probabilities
+
 
 def _cross(
     block: CrossBlock,

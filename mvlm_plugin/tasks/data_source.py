@@ -1,6 +1,7 @@
 """Which pairs a run reads: data-bins, shards, mixtures, a share of the images, and the image pipelines."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,13 @@ class DataSource:
     Args:
         cfg: the task's options.
         dictionary: of the captions, the mask symbol included.
+        make_dataset: makes the data set of one split of one data-bin; called with JointMaskedDataset's arguments.
 
     Raises:
         ValueError: an option out of range.
     """
 
-    def __init__(self, cfg: Any, dictionary: Dictionary) -> None:
+    def __init__(self, cfg: Any, dictionary: Dictionary, make_dataset: Callable[..., Any] = JointMaskedDataset) -> None:
         if not 0.0 < cfg.train_crop_scale <= 1.0:
             raise ValueError(f"--train-crop-scale {cfg.train_crop_scale} must lie above 0 and at most at 1")
         if cfg.train_transform and cfg.train_crop_scale != 1.0:
@@ -92,6 +94,7 @@ class DataSource:
         self._weights = parse_weights(cfg.dataset_weights)
         self.cfg = cfg
         self.dictionary = dictionary
+        self._make_dataset = make_dataset
         self._pair_options: PairOptions | None = None
         self._tokenizer: CaptionTokenizer | None = None
 
@@ -126,7 +129,7 @@ class DataSource:
             eval_transform,
         )
 
-    def open(self, split: str, epoch: int) -> JointMaskedDataset | MixtureDataset:
+    def open(self, split: str, epoch: int) -> Any:
         """A split; of several shards without weights the one of this epoch, if it is ``train``, else the first.
 
         Raises:
@@ -140,7 +143,7 @@ class DataSource:
             return self._open_mixture(split)
         return self._open_one(shards[(epoch - 1) % len(shards)], split, train=True)
 
-    def _open_one(self, folder: Path, split: str, train: bool) -> JointMaskedDataset:
+    def _open_one(self, folder: Path, split: str, train: bool) -> Any:
         if self._pair_options is None:
             raise RuntimeError("build the model before loading data: it sets image size and masks")
         if load_dictionary(folder).symbols != self.dictionary.symbols[:-1]:
@@ -153,7 +156,7 @@ class DataSource:
         if train and self.cfg.data_fraction < 1.0:
             kept = images_of_fraction(store.hashes, self.cfg.data_fraction, self.cfg.fraction_seed)
             captions, images = captions_of_images(store.pairs, kept, images), len(kept)
-        dataset = JointMaskedDataset(
+        dataset = self._make_dataset(
             store, self.dictionary, self._pair_options, self.cfg.seed, train, captions, self._tokenizer
         )
         logger.info("%s: %d captions of %d images from %s", split, len(dataset), images, folder)

@@ -1,33 +1,25 @@
 """The joint masking task: pairs from a data-bin, pre-training, and whole-set validation."""
 
-import logging
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq import metrics, utils
+from fairseq import metrics
 from fairseq.data import Dictionary
-from fairseq.tasks import FairseqTask, register_task
+from fairseq.tasks import register_task
 from torch import Tensor
 
-from ..allocator import keep_freed_memory
-from ..data.databin import shard_folders
 from ..data.dataset import JointMaskedDataset
-from ..data.tokenizers import load_dictionary
 from ..distributed import rank
 from ..evaluation.pair_table import FIGURES, PairTable
 from ..evaluation.pretraining import COLUMNS, GroupResult, evaluate_group
-from ..interop.pretrained import load_pretrained
-from ..models.config import MvlmConfig
 from ..models.mvlm import OBJECTIVES, MvlmModel
-from ..ranks import RanksConfig, join_ranks, step, without_pairs
-from .autocast import Autocast, AutocastConfig
-from .data_source import DataConfig, DataSource
+from ..ranks import RanksConfig, step, without_pairs
+from .autocast import AutocastConfig
+from .data_source import DataConfig
 from .global_batch import GlobalBatch, GlobalBatchConfig
-
-logger = logging.getLogger(__name__)
+from .pairs import PairsTask
 
 
 @dataclass
@@ -36,7 +28,7 @@ class JointMaskedVLConfig(DataConfig, RanksConfig, GlobalBatchConfig, AutocastCo
 
 
 @register_task("joint_masked_vl", dataclass=JointMaskedVLConfig)
-class JointMaskedVLTask(FairseqTask):
+class JointMaskedVLTask(PairsTask):
     """Joint masked vision and language modeling on image-text pairs.
 
     Args:
@@ -48,69 +40,10 @@ class JointMaskedVLTask(FairseqTask):
     """
 
     def __init__(self, cfg: JointMaskedVLConfig, dictionary: Dictionary) -> None:
-        super().__init__(cfg)
-        self.dictionary = dictionary
-        self.dictionary.add_symbol("<mask>")
+        super().__init__(cfg, dictionary)
         self._global_batch = GlobalBatch(cfg)
-        self._autocast = Autocast(cfg)
-        self._source = DataSource(cfg, dictionary)
         self._table: PairTable | None = None
         self._loss_weights: dict[str, float] = {}
-
-    @classmethod
-    def setup_task(cls, cfg: JointMaskedVLConfig, **kwargs: Any) -> "JointMaskedVLTask":
-        """fairseq's entry. Raises DataBinError where the data-bin is missing or damaged."""
-        join_ranks(cfg)
-        if not torch.cuda.is_available():
-            keep_freed_memory()
-        return cls(cfg, load_dictionary(shard_folders(Path(utils.split_paths(cfg.data)[0]))[0]))
-
-    @property
-    def source_dictionary(self) -> Dictionary:
-        """Dictionary of the captions."""
-        return self.dictionary
-
-    @property
-    def target_dictionary(self) -> Dictionary:
-        """The same: masked words are predicted."""
-        return self.dictionary
-
-    def max_positions(self) -> None:
-        """No pair is too long: captions are cut."""
-        return None
-
-    def build_model(self, cfg: MvlmConfig, from_checkpoint: bool = False) -> torch.nn.Module:
-        """Build the model and take over its image size and masks for the data.
-
-        Raises:
-            ValueError: an image pipeline does not work or does not end at the model's image size.
-        """
-        self._source.prepare(cfg)
-        model = super().build_model(cfg, from_checkpoint)
-        if not from_checkpoint:
-            self.load_state_dict({"pretrained": load_pretrained(model, cfg, self.dictionary, self._source.shards()[0])})
-        return model
-
-    def get_checkpoint_dict(self) -> dict[str, Any]:
-        """fairseq's hook: the task's state (records of pre-trained weights) where a resumed run finds it."""
-        return {type(self).__name__: self.state_dict()}
-
-    def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
-        """fairseq's hook on resuming: the checkpoint's weights win, and so do its records."""
-        self.load_state_dict(state)
-
-    def has_sharded_data(self, split: str) -> bool:
-        """Whether fairseq must load ``split`` again every epoch."""
-        return self._source.is_sharded
-
-    def load_dataset(self, split: str, combine: bool = False, epoch: int = 1, **kwargs: Any) -> None:
-        """Open a split. ``train`` is shuffled and masked anew every epoch; any other is fixed.
-
-        Raises:
-            DataBinError: the data-bin lacks the split, or the dictionary is not the model's.
-            ValueError: not as many --dataset-weights as data-bins.
-        """
-        self.datasets[split] = self._source.open(split, epoch)
 
     def train_step(
         self,
@@ -128,10 +61,10 @@ class JointMaskedVLTask(FairseqTask):
         sample = {**sample, "capacity": self._global_batch.capacity}
         with step(update_num):
             rest = (optimizer, update_num, ignore_grad)
-            with self._autocast.region(sample["net_input"]["tokens"].device):
+            with self.autocast.region(sample["net_input"]["tokens"].device):
                 result = self._global_batch.step(sample, model, criterion, update_num, ignore_grad)
             if result is None:
-                result = super().train_step(sample, model, self._autocast.around(criterion), *rest, **kwargs)
+                result = super().train_step(sample, model, self.autocast.around(criterion), *rest, **kwargs)
         loss, sample_size, log = result
         log.update({f"pairs_{name}": count for name, count in sample.get("source_pairs", {}).items()})
         return loss, sample_size, log
@@ -140,14 +73,7 @@ class JointMaskedVLTask(FairseqTask):
         """fairseq's iterator; a pass over held-out data starts with an empty table of results."""
         if not dataset.train:
             self._table = PairTable(len(dataset), len(dataset.store.images))
-        iterator = super().get_batch_iterator(dataset, *args, **kwargs)
-        # Every pass has workers of its own. Persistent ones would live on after it, until Python collects the
-        # iterator and waits five seconds for each.
-        iterator.persistent_workers = False
-        # Pairs come in a new order every epoch. Without another shuffle of batches, processes with small batches train
-        # on the same pairs in each update as one process with a large batch.
-        iterator.disable_shuffling = True
-        return iterator
+        return super().get_batch_iterator(dataset, *args, **kwargs)
 
     @step()
     def valid_step(
@@ -159,7 +85,7 @@ class JointMaskedVLTask(FairseqTask):
         self._loss_weights = criterion.weights
         device = next(model.parameters()).device
         if sample:
-            with self._autocast.region(device):
+            with self.autocast.region(device):
                 result = evaluate_group(model, sample)
             pair_ids, image_ids = sample["id"], sample["net_input"]["image_ids"]
         else:  # a rank without data still takes part in the gather

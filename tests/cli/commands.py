@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,25 @@ def run(arguments: list[str], expect: int | None = 0, **environment: str) -> str
     output = done.stdout + done.stderr
     assert expect is None or done.returncode == expect, output[-4000:]
     return output
+
+
+def run_two_ranks(arguments: list[str]) -> list[str]:
+    """Start the same command as rank 0 and rank 1 of one gloo job; returns what each printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = ["--distributed-world-size", "2", "--distributed-no-spawn", "--distributed-backend", "gloo"]
+    job += ["--ddp-backend", "legacy_ddp", "--distributed-init-method", f"tcp://127.0.0.1:{port}"]
+    processes = [
+        subprocess.Popen(
+            [*arguments, *job, "--distributed-rank", str(rank)],
+            cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs[0][-3000:] + outputs[1][-3000:]
+    return outputs
 
 
 def logged(output: str, tag: str) -> list[dict[str, Any]]:

@@ -30,4 +30,4 @@ def smaller(line: str) -> str:
 def in_folder(folder: Path, line: str) -> str:
     """Run a shell command line there."""
     script = f"cd {shlex.quote(str(folder))} && {line}"
-    return run(["bash", "-euo", "pipefail", "-c", script], PATH=PATH, UPDATES="2")
+    return run(["bash", "-euo", "pipefail", "-c", script], PATH=PATH, UPDATES="2", PAIRS="160")

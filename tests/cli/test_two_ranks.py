@@ -1,37 +1,16 @@
 """Two processes on the CPU train one model and validate to the same figures as one process."""
 
-import socket
-import subprocess
 from pathlib import Path
 
 from mvlm_plugin.evaluation.pair_table import FIGURES
-from tests.cli.commands import ENVIRONMENT, ROOT, command, logged, run, train_command, validate_command
-
-
-def _run_both(arguments: list[str]) -> list[str]:
-    """Start the same command as rank 0 and rank 1 of one gloo job; returns what each printed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    job = ["--distributed-world-size", "2", "--distributed-no-spawn", "--distributed-backend", "gloo"]
-    job += ["--ddp-backend", "legacy_ddp", "--distributed-init-method", f"tcp://127.0.0.1:{port}"]
-    processes = [
-        subprocess.Popen(
-            [*arguments, *job, "--distributed-rank", str(rank)],
-            cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=600)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs[0][-3000:] + outputs[1][-3000:]
-    return outputs
+from tests.cli.commands import command, logged, run, run_two_ranks, train_command, validate_command
 
 
 def test_two_ranks_train_and_validate_as_one(tmp_path: Path) -> None:
     # 200 held-out pairs make three groups: rank 0 gets two of them, rank 1 one and an empty turn.
     scenes = tmp_path / "data-bin"
     run(command("mvlm-prep", "scenes", "--dest", scenes, "--pairs", 1600))
-    outputs = _run_both(train_command(scenes, tmp_path, updates=3, batch=45))
+    outputs = run_two_ranks(train_command(scenes, tmp_path, updates=3, batch=45))
     updates = logged(outputs[0], "train_inner")
     assert [float(update["bsz"]) for update in updates] == [90, 90, 90]
     # Each image is contrasted with the captions of both ranks: chance is 1 in 90, not 1 in 45.

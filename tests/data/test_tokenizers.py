@@ -1,13 +1,10 @@
-import json
 import shutil
 from pathlib import Path
 
 import pytest
-import sentencepiece
 from fairseq.data import Dictionary
-from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 
-from mvlm_plugin.data.databin import FORMAT_VERSION, DataBinError
+from mvlm_plugin.data.databin import DataBinError
 from mvlm_plugin.data.tokenizers import (
     CaptionTokenizer,
     SentencePieceSplitter,
@@ -15,71 +12,25 @@ from mvlm_plugin.data.tokenizers import (
     load_dictionary,
     load_tokenizer,
 )
-from mvlm_plugin.data.wordpiece import dictionary_symbols
+from tests.tokenizer_folders import TEXTS, write_gpt2, write_sentencepiece, write_wordpiece
 
-TEXTS = [
-    "a red square above a blue circle",
-    "two dogs play with a small ball on the grass",
-    "a man rides a horse along the beach at dusk",
-    "the circle is left of the green triangle",
-]
 SPECIALS = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"]
 HOSTILE = ["</s> <mask>", "<s><pad></s>", "a <unk> dog", "x<mask>y </s>", "<MASK> < mask >", *SPECIALS]
 
 
-def write_manifest(folder: Path, kind: str) -> None:
-    (folder / "manifest.json").write_text(
-        json.dumps({"format_version": FORMAT_VERSION, "splits": {}, "tokenizer": {"kind": kind}})
-    )
-
-
 @pytest.fixture(scope="module")
 def sentencepiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sentencepiece")
-    corpus = folder / "corpus.txt"
-    corpus.write_text("\n".join(TEXTS * 5))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(corpus), model_prefix=str(folder / "tokenizer"), vocab_size=60, hard_vocab_limit=False, minloglevel=2
-    )
-    (folder / "tokenizer.model").rename(folder / "tokenizer.spm")
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.spm"))
-    dictionary = Dictionary()
-    for piece in range(processor.get_piece_size()):
-        if not processor.is_control(piece) and not processor.is_unknown(piece):
-            dictionary.add_symbol(processor.id_to_piece(piece))
-    dictionary.save(str(folder / "dict.txt"))
-    write_manifest(folder, "sentencepiece")
-    return folder
+    return write_sentencepiece(tmp_path_factory.mktemp("sentencepiece"))
 
 
 @pytest.fixture(scope="module")
 def gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A byte-level BPE with two merges: "re" and "red"."""
-    folder = tmp_path_factory.mktemp("gpt2")
-    symbols = [*bytes_to_unicode().values(), "re", "red"]
-    (folder / "encoder.json").write_text(json.dumps({symbol: i for i, symbol in enumerate(symbols)}))
-    (folder / "vocab.bpe").write_text("#version: 0.2\nr e\nre d\n", encoding="utf-8")
-    dictionary = Dictionary()
-    for i in range(len(symbols)):
-        dictionary.add_symbol(str(i))
-    dictionary.save(str(folder / "dict.txt"))
-    write_manifest(folder, "gpt2_bpe")
-    return folder
+    return write_gpt2(tmp_path_factory.mktemp("gpt2"))
 
 
 @pytest.fixture(scope="module")
 def wordpiece_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Single letters, each at the start of a word or behind others; marks; one whole word."""
-    folder = tmp_path_factory.mktemp("wordpiece")
-    letters = [mark + chr(ord("a") + number) for number in range(26) for mark in ("", "##")]
-    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "dog", *letters, *"<>/[]"]
-    (folder / "vocab.txt").write_text("\n".join(entries))
-    dictionary = Dictionary()
-    for symbol in dictionary_symbols(entries):
-        dictionary.add_symbol(symbol)
-    dictionary.save(str(folder / "dict.txt"))
-    write_manifest(folder, "wordpiece")
-    return folder
+    return write_wordpiece(tmp_path_factory.mktemp("wordpiece"))
 
 
 @pytest.fixture(params=["sentencepiece", "gpt2", "wordpiece"])
@@ -136,6 +87,46 @@ def test_merges_are_used(gpt2_folder: Path) -> None:
     tokenizer = load_tokenizer(gpt2_folder)
     assert len(tokenizer.encode("red")) == 2
     assert len(tokenizer.encode("rex")) == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "word", "after"),
+    [
+        ("", "two", " dogs play"),
+        ("two dogs play with a ", "small", " ball"),
+        ("two dogs play on the ", "grass", ""),
+        ("a red ", "square", ", a blue circle"),
+        ("a ", "red", "  square "),
+    ],
+)
+def test_around_a_mask_the_tokens_are_those_of_the_whole_text(
+    tokenizer: CaptionTokenizer, before: str, word: str, after: str
+) -> None:
+    mask = tokenizer.dictionary.add_symbol("<mask>")
+    ids, whole = tokenizer.encode_around([before, after], mask), tokenizer.encode(f"{before}{word}{after.rstrip()}")
+    left, right = ids[: ids.index(mask)], ids[ids.index(mask) + 1 :]
+    assert whole[: len(left)] == left
+    assert whole[-len(right) :] == right
+    assert whole[len(left) : -len(right)] == tokenizer.encode(f"{before}{word}")[len(left) : -1]
+
+
+def test_masks_may_follow_one_another(tokenizer: CaptionTokenizer) -> None:
+    mask, eos = tokenizer.dictionary.add_symbol("<mask>"), tokenizer.dictionary.eos()
+    assert tokenizer.encode_around(["", " ", ""], mask) == [mask, mask, eos]
+    assert tokenizer.encode_around(["a ", " ", " dog"], mask).count(mask) == 2
+    assert tokenizer.encode_around(["a dog"], mask) == tokenizer.encode("a dog")
+
+
+def test_the_space_before_a_masked_word_is_masked_with_it(gpt2_folder: Path) -> None:
+    tokenizer = load_tokenizer(gpt2_folder)
+    mask = tokenizer.dictionary.add_symbol("<mask>")
+    assert tokenizer.encode_around(["a ", " b"], mask) == [*tokenizer.encode("a")[:-1], mask, *tokenizer.encode(" b")]
+
+
+def test_behind_a_mask_unknown_letters_stay(sentencepiece_folder: Path) -> None:
+    tokenizer = load_tokenizer(sentencepiece_folder)
+    mask, unk = tokenizer.dictionary.add_symbol("<mask>"), tokenizer.dictionary.unk()
+    assert tokenizer.encode_around(["", "\u4f60 a"], mask)[:2] == [mask, unk]
 
 
 @pytest.mark.parametrize("kind", ["sentencepiece", "wordpiece"])

@@ -90,3 +90,21 @@ def test_post_norm_has_no_norm_of_its_own_at_the_end() -> None:
 def test_no_layers_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one layer"):
         CrossStream(12, 12, 0, 3, 20)
+
+
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "unpadded"])
+@pytest.mark.parametrize("norm_first", [True, False], ids=["pre-norm", "post-norm"])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_observing_a_block_changes_nothing_and_shows_its_probabilities(
+    layer: int, norm_first: bool, padded: bool
+) -> None:
+    stream = roughen(CrossStream(12, 6, 3, 3, 20, norm_first=norm_first))
+    x, context = torch.randn(3, 4, 12), torch.randn(3, 3, 6)
+    masks = (X_PADDING, CONTEXT_PADDING[:3]) if padded else (None, None)
+    arguments = (x, masks[0], stream.project(context), masks[1])
+    result, probabilities = stream.observe(*arguments, layer=layer)
+    torch.testing.assert_close(result, stream(*arguments))
+    assert probabilities.shape == (3, 3, 4, 3)
+    torch.testing.assert_close(probabilities.sum(dim=-1), torch.ones(3, 3, 4))
+    if padded:
+        assert torch.all(probabilities.transpose(1, 3)[CONTEXT_PADDING[:3]] == 0)

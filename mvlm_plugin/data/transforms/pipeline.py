@@ -3,6 +3,7 @@
 import ast
 import inspect
 import io
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,11 +75,33 @@ class Pipeline:
         Raises:
             BadImageError: the bytes are no usable image.
         """
+        return self.columns(data, 1, rng, caption)[0]
+
+    def columns(self, data: bytes, count: int, rng: np.random.Generator, caption: str = "") -> torch.Tensor:
+        """Run the pipeline on columns of equal width that an image is cut into after decoding.
+
+        Args:
+            data, rng, caption: as in a call; random operations draw anew for every column.
+            count: number of columns.
+
+        Returns:
+            Tensor of shape (count, 3, image_size, image_size), uint8, contiguous; left to right.
+
+        Raises:
+            BadImageError: the bytes are no usable image, or one with fewer pixels in a row than columns.
+        """
         draw = Draw(rng, caption)
-        image: Any = data
-        for step in self._steps:
-            image = step.apply(image, draw)
-        return self._pixels(image)
+        whole: Any = self._steps[0].apply(data, draw)
+        if whole.width < count:
+            raise BadImageError(f"an image of {whole.width} pixels a row cannot be cut into {count} columns")
+        edges = [whole.width * column // count for column in range(count + 1)]
+        done = []
+        for left, right in pairwise(edges):
+            image = whole if count == 1 else whole.crop(left, 0, right - left, whole.height)
+            for step in self._steps[1:]:
+                image = step.apply(image, draw)
+            done.append(self._pixels(image))
+        return torch.stack(done)
 
     def _pixels(self, image: RgbImage) -> torch.Tensor:
         if (image.width, image.height) != (self.image_size, self.image_size):
