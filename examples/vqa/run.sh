@@ -14,7 +14,7 @@ IMAGES=${3:?$USAGE}
 FOLD=${FOLD:-1}
 FOLDS=${FOLDS:-5}
 SEED=${SEED:-1}
-UPDATES=${UPDATES:-150}
+UPDATES=${UPDATES:-200}
 OUT=${OUT:-runs/vqa}
 HERE=$(dirname "$0")
 PLUGIN=$HERE/../../mvlm_plugin
@@ -29,7 +29,7 @@ fairseq-train "$DATA" --user-dir "$PLUGIN" --task vl_vqa --arch mvlm_lite \
     --finetune-from-model "$PRETRAINED/checkpoints/checkpoint_last.pt" ${BLIND:+--shuffled-images} \
     --frozen-image-stages 9 --frozen-text-layers 3 --texts-per-image 8 \
     --criterion vl_classification \
-    --optimizer adamw_parts --lr 2e-4 --text-encoder-lr 5e-5 --weight-decay 0.05 --clip-norm 1.0 \
+    --optimizer adamw_parts --lr 8e-4 --text-encoder-lr 1e-4 --weight-decay 0.05 --clip-norm 1.0 \
     --lr-scheduler cosine --warmup-updates 20 --min-lr 1e-6 --max-update "$UPDATES" \
     --batch-size 128 --seed "$SEED" --cpu --num-workers 1 \
     --save-dir "$RUN" --no-epoch-checkpoints --disable-validation --log-format json --log-interval 20

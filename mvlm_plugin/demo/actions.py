@@ -116,7 +116,7 @@ class Actions:
         shown = [
             (
                 shrink(self.gallery.photo(one.place), _THUMBNAIL),
-                f"similarity {one.similarity:.2f}" + ("" if one.matched is None else f", match {one.matched:.0%}"),
+                f"similarity {one.similarity:.2f}" if one.matched is None else f"match {one.matched:.0%}",
             )
             for one in found
         ]

@@ -104,7 +104,7 @@ def _pictures(name: str, columns: int, **options: Any) -> gr.Gallery:
 
 def _build_subject(actions: Actions, start: Pair, wrong: Pair) -> _Subject:
     offered = actions.offer(_OFFERED)
-    photo = _photo("Photo: drop your own here, or pick one below", 280, value=start.photo, elem_id="photo")
+    photo = _photo("Photo: drop one here, or pick below", 280, value=start.photo, elem_id="photo")
     caption = _text("Its caption", value=start.caption, lines=2, elem_id="caption")
     place = gr.State(start.place)
     places = gr.State([pair.place for pair in offered])
@@ -258,9 +258,7 @@ def _connect(
 def build_page(actions: Actions, title: str) -> gr.Blocks:
     """The page, not served yet.
 
-    Args:
-        actions: what it does.
-        title: one line about the checkpoint and the photos.
+    ``title`` is one line about the checkpoint and the photos.
 
     Raises:
         InputError: the gallery is too small, all its captions are equal.

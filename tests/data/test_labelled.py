@@ -101,7 +101,7 @@ def test_draws_follow_from_seed_epoch_and_text_alone(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("random_noise")
 def test_a_new_epoch_forgets_the_images_of_the_last(tmp_path: Path) -> None:
-    data = labelled_dataset(write_labelled(tmp_path, {"train": texts(12)}), transforms=RANDOM)
+    data = labelled_dataset(write_labelled(tmp_path, {"train": texts(12, per_image=1)}), transforms=RANDOM)
     before, order = data[0].images[0], data.ordered_indices()
     data.set_epoch(2)
     assert not torch.equal(before, data[0].images[0])
@@ -131,6 +131,8 @@ def test_shuffled_images_are_those_of_other_texts_for_good(tmp_path: Path) -> No
         assert sorted(map(tuple, given.values())) == sorted((colour(text.images[0]),) for text in rows)
         labels = {sample.text: sample.scores for sample in (data[i] for i in range(24))}
         assert labels == {text: {1 - text % 2: 1.0} for text in range(24)}
+        if split == "valid":  # texts that were given the same image stand together
+            assert [len(batch["net_input"]["images"]) for batch in batches(data, 6)] == [2] * 4
     other = labelled_dataset(folder, "valid", shuffled_images=True, seed=2)
     assert given != {text: pictures for batch in batches(other, 5) for text, pictures in seen(batch).items()}
 

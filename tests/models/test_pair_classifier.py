@@ -55,22 +55,24 @@ def test_each_distinct_image_is_encoded_once() -> None:
     assert seen == [len(batch["images"])]
 
 
-def test_the_tokens_are_those_that_matching_reads() -> None:
+def test_the_classifier_reads_what_matching_and_retrieval_read() -> None:
     pretrained = make_model(tiny_config()).eval()
     model = classifier()
     model.load_state_dict(pretrained.state_dict())
     model.eval()
-    read = []
+    read: list[torch.Tensor] = []
     model.head.register_forward_pre_hook(lambda _, args: read.extend(args))
     pretrained.matching.register_forward_pre_hook(lambda _, args: read.extend(args))
     batch = inputs()
     model(**batch)
     image = pretrained.encode_image(pretrained.normalize(batch["images"]))
+    text = pretrained.encode_text(batch["tokens"])
     padding = batch["tokens"].eq(pretrained.padding_idx)
     rows = batch["image_rows"][:, 0]
-    pretrained.match(image, pretrained.encode_text(batch["tokens"]), padding, rows, torch.arange(4))
-    torch.testing.assert_close(read[0], read[2])
-    torch.testing.assert_close(read[1], read[3])
+    pretrained.match(image, text, padding, rows, torch.arange(4))
+    tokens, vectors, matched = read[:2], read[2:4], read[4:]
+    torch.testing.assert_close(tokens, matched)
+    torch.testing.assert_close(vectors, [pretrained.embed_image(image)[rows], pretrained.embed_text(text)])
 
 
 @pytest.mark.parametrize("options", [{}, {"visible_patches_only": True}, {"checkpoint_activations": "all"}])
@@ -79,7 +81,8 @@ def test_every_trained_parameter_gets_a_gradient(options: dict[str, Any]) -> Non
     model(**inputs(images=2)).square().sum().backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
-    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["image_encoder.mask_token"]
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {"image_encoder.mask_token", "contrastive.log_temperature"}
 
 
 def test_pretraining_weights_are_taken_over_and_the_classifier_stays_new(caplog: pytest.LogCaptureFixture) -> None:
