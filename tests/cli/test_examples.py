@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,32 +9,19 @@ from PIL import Image
 
 from tests.cli.commands import ROOT, run
 from tests.cli.documents import PATH, documented_commands, in_folder, smaller
+from tests.cli.workplace import RECIPES_ON_PRETRAINED, make_workplace
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "training.md", *sorted((ROOT / "examples").rglob("README.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "docs" / "training.md",
+    *(path for path in sorted((ROOT / "examples").rglob("README.md")) if path.parent.name not in RECIPES_ON_PRETRAINED),
+]
 
 
 @pytest.fixture
 def workplace(tmp_path: Path, scenes: Path) -> Path:
-    """A folder with what the documents speak of: the plugin, the examples, scenes, own pairs and a Flickr8k."""
-    for name in ("mvlm_plugin", "examples"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    shutil.copytree(scenes, tmp_path / "data-bin" / "scenes")
-    (tmp_path / "images").mkdir()
-    colours = ["red", "green", "blue", "white", "black", "orange", "purple", "yellow"]
-    names = [f"{number}.png" for number in range(24)]
-    splits = ["train"] * 14 + ["valid"] * 5 + ["test"] * 5
-    captions = [f"a {colours[i % 8]} picture number {i}" for i in range(24)]
-    for name, i in zip(names, range(24), strict=True):
-        Image.new("RGB", (40, 30), colours[i % 8]).save(tmp_path / "images" / name)
-    (tmp_path / "captions.tsv").write_text("".join(f"{n}\t{c}\n" for n, c in zip(names, captions, strict=True)))
-    (tmp_path / "splits.tsv").write_text("".join(f"{n}\t{s}\n" for n, s in zip(names, splits, strict=True)))
-    images = [
-        {"filename": n, "split": s.replace("valid", "val"), "sentences": [{"raw": c}, {"raw": f"{c} again"}]}
-        for n, s, c in zip(names, splits, captions, strict=True)
-    ]
-    (tmp_path / "flickr8k").mkdir()
-    (tmp_path / "flickr8k" / "images").symlink_to(tmp_path / "images")
-    (tmp_path / "flickr8k" / "dataset_flickr8k.json").write_text(json.dumps({"dataset": "small", "images": images}))
+    """A folder with what the documents speak of."""
+    make_workplace(tmp_path, scenes)
     return tmp_path
 
 

@@ -64,7 +64,7 @@ def test_a_hit_is_the_largest_patch_in_the_box_of_an_object_that_has_the_word() 
     on_star, on_ball, on_cross = peak(0, 0), peak(5, 4), peak(0, 6)
     star_patches, ball_patches = 1, 9
     assert judge(red, on_star, on_cross, 7, 64) == Judgement(
-        7, "colour", True, True, False, (star_patches + ball_patches) / 64, star_patches / 64
+        7, "colour", True, True, False, (star_patches + ball_patches) / 64, star_patches / 64, 2 / 3
     )
     assert judge(red, on_ball, on_star, 7, 64)[2:5] == (True, False, True)
     assert judge(red, on_cross, on_star, 7, 64)[2:5] == (False, False, True)
@@ -79,10 +79,10 @@ def test_a_map_of_nothing_points_nowhere(value: float) -> None:
 
 def test_figures_are_shares_by_kind() -> None:
     rows = [
-        Judgement(0, "colour", True, True, False, 0.1, 0.1),
-        Judgement(0, "colour", True, False, True, 0.3, 0.1),
-        Judgement(1, "colour", False, False, False, 0.0, 0.0),
-        Judgement(1, "shape", True, True, False, 0.2, 0.2),
+        Judgement(0, "colour", True, True, False, 0.1, 0.1, 0.5),
+        Judgement(0, "colour", True, False, True, 0.3, 0.1, 1.0),
+        Judgement(1, "colour", False, False, False, 0.0, 0.0, 0.6),
+        Judgement(1, "shape", True, True, False, 0.2, 0.2, 0.5),
     ]
     figures = pointing_figures(rows)
     assert set(figures) == {"all", "colour", "shape"}
@@ -95,6 +95,7 @@ def test_figures_are_shares_by_kind() -> None:
     assert colour["other_picture"] == pytest.approx(1 / 3)
     assert colour["chance"] == pytest.approx(0.4 / 3)
     assert colour["chance_owner"] == pytest.approx(0.2 / 3)
+    assert colour["chance_object"] == pytest.approx(0.7)
     assert colour["reachable"] == pytest.approx(2 / 3)
     assert colour["words"] == 3
 

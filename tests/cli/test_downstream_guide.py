@@ -1,0 +1,84 @@
+"""Every command of docs/downstream.md and of the downstream recipes' pages, on small data; and docs/python.md."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.commands import ROOT
+from tests.cli.documents import PATH, documented_commands, in_folder, smaller
+from tests.cli.workplace import COLOURS, RECIPES_ON_PRETRAINED, make_workplace
+
+
+def _write_tables(folder: Path) -> None:
+    """Questions, hypotheses and statements on the workplace's pictures, as the documents name them."""
+    lines = {"questions": [], "hypotheses": [], "statements": []}
+    labels = ("entailment", "neutral", "contradiction")
+    for i in range(24):
+        lines["questions"].append(f"{i}.png\twhat colour is it\t{COLOURS[i % 8]}\n")
+        lines["hypotheses"].append(f"{i}.png\tit is {COLOURS[(i + i % 2) % 8]}\t{labels[i % 3]}\tbecause it is seen\n")
+        lines["statements"].append(f"{i}.png\tit is {COLOURS[(i + i % 2) % 8]}\t{str(i % 2 == 0).lower()}\n")
+    for name, content in lines.items():
+        (folder / f"{name}.tsv").write_text("".join(content))
+    for name, table in (("snli_ve/pairs", "hypotheses"), ("daquar/train", "questions")):
+        (folder / name).parent.mkdir()
+        (folder / f"{name}.tsv").write_text("".join(lines[table]))
+    (folder / "daquar" / "images").symlink_to(folder / "images")
+    (folder / "nlvr").mkdir()
+    for i in range(12):
+        Image.new("RGB", (90, 30), COLOURS[i % 8]).save(folder / "nlvr" / f"dev-{i // 2}-0-{i % 2}.png")
+    statements = [f"dev-{i // 2}-0-{i % 2}.png\tit is {COLOURS[i % 8]}\t{str(i % 2 == 0).lower()}\n" for i in range(12)]
+    (folder / "nlvr" / "dev.tsv").write_text("".join(statements))
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Path:
+    """What the documents speak of, a checkpoint of examples/flickr8k_lite included."""
+    folder = tmp_path_factory.mktemp("downstream")
+    make_workplace(folder, scenes)
+    _write_tables(folder)
+    for line in documented_commands(ROOT / "examples" / "flickr8k_lite" / "README.md")[:1]:
+        in_folder(folder, line)
+    return folder
+
+
+def test_every_command_of_the_downstream_guide_runs(workplace: Path) -> None:
+    for line in documented_commands(ROOT / "docs" / "downstream.md"):
+        in_folder(workplace, smaller(line))
+    for name in ("retrieval", "vqa", "nlvr2", "entailment"):
+        assert '"protocol"' in (workplace / f"{name}.json").read_text()
+    assert len(list((workplace / "maps").iterdir())) == 4
+
+
+@pytest.mark.parametrize("recipe", RECIPES_ON_PRETRAINED)
+def test_every_command_of_a_downstream_recipe_runs(recipe: str, workplace: Path) -> None:
+    lines = documented_commands(ROOT / "examples" / recipe / "README.md")
+    assert any(f"examples/{recipe}/run.sh" in line for line in lines)
+    for line in lines:
+        in_folder(workplace, smaller(line))
+    assert list((workplace / "runs" / recipe).rglob("checkpoint_last.pt"))
+
+
+def test_every_example_of_the_python_guide_runs(trained: tuple[Path, str], tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").symlink_to(trained[0])
+    (tmp_path / "photos").mkdir()
+    for name in ("a", "b", "c"):
+        pixels = np.random.default_rng(ord(name)).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.jpg")
+    guide = ROOT / "docs" / "python.md"
+    for line in documented_commands(guide):
+        in_folder(tmp_path, line)
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) > 3
+    environment = {**os.environ, "PATH": PATH, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "dog.png").exists()
+    assert re.search(r"0\.\d{3}  photos/[abc]\.jpg", done.stdout)
