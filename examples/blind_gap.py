@@ -1,4 +1,4 @@
-"""Print what seeing the images is worth: accuracy of the runs in a folder against that of the baseline that cannot see."""
+"""Print what seeing the images is worth: accuracy of the runs in a folder less that of the baseline that cannot see."""
 
 import argparse
 import json

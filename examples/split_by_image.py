@@ -1,4 +1,4 @@
-"""Write the --splits file of mvlm-prep tsv: all lines of an image fall into the same split, and folds do not overlap."""
+"""Write the --splits file of mvlm-prep tsv: all lines of an image are of one split, and folds do not overlap."""
 
 import argparse
 import random
@@ -16,7 +16,8 @@ def main() -> None:
     parser.add_argument(
         "--group",
         default="(.*)",
-        help="regular expression; images whose first group is equal stay together, e.g. '(dev-[0-9]+)-' (default: each alone)",
+        help="regular expression; images whose first group is equal stay together, e.g. '(dev-[0-9]+)-' (default: "
+        "each image alone)",
     )
     args = parser.parse_args()
     if not 1 <= args.fold <= args.folds:

@@ -27,9 +27,9 @@ mvlm-prep tsv --captions "$STATEMENTS" --fields label --images "$IMAGES" --split
 
 fairseq-train "$DATA" --user-dir "$PLUGIN" --task vl_nlvr2 --arch mvlm_lite \
     --finetune-from-model "$PRETRAINED/checkpoints/checkpoint_last.pt" ${BLIND:+--shuffled-images} \
-    --frozen-image-stages 9 --frozen-text-layers 3 --image-parts 3 \
+    --image-size 96 --frozen-image-stages 6 --frozen-text-layers 3 --image-parts 3 \
     --criterion vl_classification \
-    --optimizer adamw_parts --lr 2e-4 --text-encoder-lr 5e-5 --weight-decay 0.05 --clip-norm 1.0 \
+    --optimizer adamw_parts --lr 5e-4 --image-encoder-lr 1e-4 --text-encoder-lr 1e-4 --weight-decay 0.05 --clip-norm 1.0 \
     --lr-scheduler cosine --warmup-updates 20 --min-lr 1e-6 --max-update "$UPDATES" \
     --batch-size 64 --seed "$SEED" --cpu --num-workers 1 \
     --save-dir "$RUN" --no-epoch-checkpoints --disable-validation --log-format json --log-interval 10

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ..evaluation.vqa_accuracy import normalize_answer
 from .databin import DataBinError, read_manifest
 from .store import PairStore
+from .vqa_accuracy import agreement, normalize_answer
 
 _normalized = lru_cache(maxsize=100_000)(normalize_answer)
-# People that must give an answer for it to be fully right.
-_ENOUGH = 3
 
 
 def find_field(store: PairStore, asked: str, known: Sequence[str]) -> str:
@@ -41,10 +39,7 @@ def label_scores(label: Any) -> dict[str, float]:
     people = len(label)
     if people == 1:
         return dict.fromkeys(counts, 1.0)
-    return {
-        answer: (same * min((same - 1) / _ENOUGH, 1) + (people - same) * min(same / _ENOUGH, 1)) / people
-        for answer, same in counts.items()
-    }
+    return {answer: agreement(same, people) for answer, same in counts.items()}
 
 
 def frequent_answers(labels: Iterable[Any], most: int, least_count: int) -> list[str]:

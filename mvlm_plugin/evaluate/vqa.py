@@ -10,9 +10,9 @@ import torch
 from ..data.answers import find_field
 from ..data.databin import shard_folders
 from ..data.store import PairStore
+from ..data.vqa_accuracy import answer_accuracy
 from ..evaluation.answer_file import read_answers, write_answers
 from ..evaluation.classification import Score, linked, score, scores_by
-from ..evaluation.vqa_accuracy import answer_accuracy
 from ..tasks.vl_vqa import VlVqaTask
 from .base import EvalCommand, Report, add_data_options
 from .judged import has_labels, judge, no_figure, open_classifier

@@ -104,8 +104,8 @@ def pointing_figures(judgements: Sequence[Judgement]) -> dict[str, dict[str, flo
 
     Returns:
         For "all" and each kind: ``accuracy`` and its standard error ``accuracy_se`` (mentions of a picture belong
-        together), ``owner``, ``other_picture``, ``chance``, ``chance_owner``, ``chance_object``, ``reachable`` (share of
-        mentions that any patch would hit), ``words``.
+        together), ``owner``, ``other_picture``, ``chance``, ``chance_owner``, ``chance_object``, ``reachable`` (share
+        of mentions that any patch would hit), ``words``.
 
     Raises:
         ValueError: no mentions.

@@ -31,9 +31,7 @@ class PairClassifierHead(nn.Module):
         )
         self.images = images
 
-    def forward(
-        self, image_tokens: Tensor, text_tokens: Tensor, image_vectors: Tensor, text_vectors: Tensor
-    ) -> Tensor:
+    def forward(self, image_tokens: Tensor, text_tokens: Tensor, image_vectors: Tensor, text_vectors: Tensor) -> Tensor:
         """Logits (B, classes) of texts whose K images stand one after the other.
 
         Args:

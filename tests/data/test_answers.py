@@ -5,7 +5,7 @@ import pytest
 from mvlm_plugin.data.answers import Labels, find_field, frequent_answers, label_scores
 from mvlm_plugin.data.databin import DataBinError
 from mvlm_plugin.data.store import PairStore
-from mvlm_plugin.evaluation.vqa_accuracy import answer_accuracy
+from mvlm_plugin.data.vqa_accuracy import answer_accuracy
 from tests.labelled_databin import texts, write_labelled
 
 TEN = ["two", "2", "Two.", "three", "three", "3", "3", "four", "a dog", "cat"]

@@ -1,11 +1,19 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from mvlm_plugin.evaluate.logits import predict_batches, predict_split
+from mvlm_plugin.evaluate.logits import Predictions, predict_batches
 from tests.labelled_databin import damage_image, texts, write_labelled
 from tests.tasks.test_pair_classification import build, make_task
+
+
+def predict_split(model: Any, task: Any, batch_size: int) -> Predictions:
+    """All batches, in the order of the split."""
+    batches = list(predict_batches(model, task, "valid", batch_size, "cpu"))
+    ids, logits = torch.cat([batch.ids for batch in batches]), torch.cat([batch.logits for batch in batches])
+    return Predictions(ids.sort().values, logits[ids.argsort()], sum(batch.bad_images for batch in batches))
 
 
 @pytest.fixture
@@ -19,7 +27,7 @@ def databin(tmp_path: Path) -> Path:
 def test_logits_are_those_of_the_model_in_the_order_of_the_split(databin: Path, batch_size: int) -> None:
     task = make_task(databin)
     model = build(task).eval()
-    predictions = predict_split(model, task, "valid", batch_size, "cpu")
+    predictions = predict_split(model, task, batch_size)
     assert predictions.ids.tolist() == list(range(21))
     assert predictions.bad_images == 0
     data = task.dataset("valid")
@@ -33,7 +41,7 @@ def test_logits_are_those_of_the_model_in_the_order_of_the_split(databin: Path, 
 def test_bad_images_are_counted(databin: Path) -> None:
     damage_image(databin, "valid", 2)
     task = make_task(databin)
-    predictions = predict_split(build(task).eval(), task, "valid", 4, "cpu")
+    predictions = predict_split(build(task).eval(), task, 4)
     assert predictions.bad_images == 3
     assert len(predictions.ids) == 21
 
@@ -52,5 +60,5 @@ def test_precision_is_that_of_the_task(databin: Path) -> None:
     exact, rounded = (make_task(databin, autocast=option) for option in ("", "bf16"))
     model = build(exact).eval()
     build(rounded)
-    logits = [predict_split(model, task, "valid", 8, "cpu").logits for task in (exact, rounded)]
+    logits = [predict_split(model, task, 8).logits for task in (exact, rounded)]
     assert 0 < (logits[0] - logits[1]).abs().max() < 0.1

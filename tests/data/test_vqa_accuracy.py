@@ -2,7 +2,7 @@
 
 import pytest
 
-from mvlm_plugin.evaluation.vqa_accuracy import answer_accuracy, normalize_answer
+from mvlm_plugin.data.vqa_accuracy import answer_accuracy, normalize_answer
 
 
 @pytest.mark.parametrize(
