@@ -20,10 +20,10 @@ START=$PRETRAINED/checkpoints/checkpoint_last.pt
 
 fairseq-train "$PRETRAINED/data-bin" --user-dir "$PLUGIN" --task vl_retrieval --arch mvlm_lite \
     --finetune-from-model "$START" \
-    --frozen-image-stages 8 --frozen-text-layers 3 \
+    --frozen-image-stages 6 --frozen-text-layers 3 \
     --train-transform 'decode|random_resized_crop({size}, scale=0.6)|flip' \
     --criterion vl_retrieval \
-    --optimizer adamw_parts --lr 5e-4 --image-encoder-lr 1e-4 --text-encoder-lr 5e-5 --weight-decay 0.05 --clip-norm 1.0 \
+    --optimizer adamw_parts --lr 2e-4 --image-encoder-lr 1e-4 --text-encoder-lr 5e-5 --weight-decay 0.05 --clip-norm 1.0 \
     --lr-scheduler cosine --warmup-updates 20 --min-lr 1e-6 --max-update "$UPDATES" \
     --batch-size 128 --seed "$SEED" --cpu --num-workers 1 \
     --save-dir "$RUN" --no-epoch-checkpoints --save-interval-updates 100 --keep-interval-updates 1 \

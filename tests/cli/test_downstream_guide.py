@@ -21,15 +21,16 @@ def _write_tables(folder: Path) -> None:
     labels = ("entailment", "neutral", "contradiction")
     for i in range(24):
         lines["questions"].append(f"{i}.png\twhat colour is it\t{COLOURS[i % 8]}\n")
-        lines["hypotheses"].append(f"{i}.png\tit is {COLOURS[(i + i % 2) % 8]}\t{labels[i % 3]}\tbecause it is seen\n")
+        lines["hypotheses"].append(f"{i}.png\tit is {COLOURS[(i + i % 2) % 8]}\t{labels[i % 3]}\n")
         lines["statements"].append(f"{i}.png\tit is {COLOURS[(i + i % 2) % 8]}\t{str(i % 2 == 0).lower()}\n")
     for name, content in lines.items():
         (folder / f"{name}.tsv").write_text("".join(content))
-    for name, table in (("snli_ve/pairs", "hypotheses"), ("daquar/train", "questions")):
-        (folder / name).parent.mkdir()
-        (folder / f"{name}.tsv").write_text("".join(lines[table]))
+    for name in ("snli_ve", "daquar", "nlvr"):
+        (folder / name).mkdir()
+    explained = [line.replace("\n", "\tbecause it is seen\n") for line in lines["hypotheses"]]
+    (folder / "snli_ve" / "pairs.tsv").write_text("".join(explained))
+    (folder / "daquar" / "train.tsv").write_text("".join(lines["questions"]))
     (folder / "daquar" / "images").symlink_to(folder / "images")
-    (folder / "nlvr").mkdir()
     for i in range(12):
         Image.new("RGB", (90, 30), COLOURS[i % 8]).save(folder / "nlvr" / f"dev-{i // 2}-0-{i % 2}.png")
     statements = [f"dev-{i // 2}-0-{i % 2}.png\tit is {COLOURS[i % 8]}\t{str(i % 2 == 0).lower()}\n" for i in range(12)]
