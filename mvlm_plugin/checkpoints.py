@@ -25,8 +25,13 @@ def allow_fairseq_checkpoints() -> None:
 
 def _load_on_all_ranks(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
     """fairseq's, but each rank reads the file: rank 0 would send what it read as a pickle that torch.load refuses."""
-    trainer.cfg.checkpoint.load_checkpoint_on_all_dp_ranks = True
-    return _fairseq_load_checkpoint(cfg, trainer, **kwargs)
+    options = trainer.cfg.checkpoint
+    asked = options.load_checkpoint_on_all_dp_ranks
+    options.load_checkpoint_on_all_dp_ranks = True
+    try:
+        return _fairseq_load_checkpoint(cfg, trainer, **kwargs)
+    finally:
+        options.load_checkpoint_on_all_dp_ranks = asked  # checkpoints keep the options that the user gave
 
 
 def open_checkpoint(path: str, data: str) -> tuple[MvlmModel, Any]:
