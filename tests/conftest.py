@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 pairs.keep_freed_memory = lambda: False
 
 # They measure the memory of processes forked from this one, which counts what this one holds: they come first.
-MEASURE_MEMORY = ("test_prep_bombs.py", "test_memory.py", "test_sources_folder.py")
+MEASURE_MEMORY = ("test_prep_bombs.py", "test_memory.py", "test_sources_folder.py", "test_prep_hostile.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
