@@ -28,7 +28,7 @@ class Sample(NamedTuple):
 
 def pad_rows(rows: list[np.ndarray], value: int) -> Tensor:
     """Ragged rows -> (B, length of the longest) int64."""
-    length = max(len(row) for row in rows)
+    length = max((len(row) for row in rows), default=0)
     padded = np.full((len(rows), length), value, dtype=np.int64)
     for row, values in zip(padded, rows, strict=True):
         row[: len(values)] = values

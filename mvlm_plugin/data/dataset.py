@@ -1,6 +1,5 @@
 """Image and caption pairs of a data-bin, masked: what fairseq's loaders read."""
 
-import logging
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,21 +11,15 @@ from torch import Tensor
 from ..masking.image import mask_blocks
 from ..masking.text import mask_text
 from .collate import Sample, collate, pad_rows
-from .databin import DataBinError
 from .grouping import grouped_order
-from .image_index import ImageReadError
-from .images import BadImageError
+from .replacement import read_or_replace
 from .store import PairStore
 from .tokenizers import CaptionTokenizer
 from .transforms import Pipeline, default_eval_transform, default_train_transform
 
-logger = logging.getLogger(__name__)
-
 # Pairs whose negatives come from one another in validation.
 GROUP_SIZE = 64
 _VALIDATION_SEED = 20230501
-# How many other pairs are tried in place of one whose image is bad, before giving up.
-_REPLACEMENTS = 20
 
 
 class PairOptions(NamedTuple):
@@ -110,18 +103,18 @@ class JointMaskedDataset(FairseqDataset):
         Raises:
             DataBinError: no readable image among all that were tried, or the data-bin is damaged.
         """
-        for attempt in range(_REPLACEMENTS):
-            place = int(index)
-            if attempt:
-                place = int(np.random.default_rng([self.seed, index, attempt]).integers(len(self)))
-            pair = place if self.captions is None else int(self.captions[place])
-            try:
-                return self._sample(pair, epoch, bad_images=attempt)
-            except (ImageReadError, BadImageError) as error:
-                logger.warning("pair %d of %s left out, another stands in: %s", pair, self.store.name, error)
-        raise DataBinError(
-            f"no readable image among {_REPLACEMENTS} pairs of split {self.store.name}; check it with mvlm-prep verify."
+        return read_or_replace(
+            lambda place, given_up: self._sample(self._pair(place), epoch, bad_images=given_up),
+            index,
+            len(self),
+            self.seed,
+            lambda place: f"pair {self._pair(place)}",
+            self.store.name,
         )
+
+    def _pair(self, place: int) -> int:
+        """The caption's number in its split."""
+        return place if self.captions is None else int(self.captions[place])
 
     def pixels(self, image_id: int) -> Tensor:
         """Held-out image ``image_id`` as it is, whatever captions it has: (3, S, S) uint8. No other stands in for it.

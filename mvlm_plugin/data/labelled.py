@@ -16,14 +16,13 @@ from .dataset import PairOptions, cut_into_batches
 from .grouping import grouped_order, other_texts
 from .image_index import ImageReadError
 from .images import BadImageError
+from .replacement import read_or_replace
 from .store import PairStore
 from .tokenizers import CaptionTokenizer
 from .transforms import Pipeline
 
 logger = logging.getLogger(__name__)
 
-# How many other texts are tried in place of one whose image is bad, before giving up.
-_REPLACEMENTS = 20
 # Decoded images that a worker keeps: texts of one image follow one another.
 _KEPT_IMAGES = 16
 
@@ -159,16 +158,8 @@ class LabelledDataset(FairseqDataset):
         """
         if not self.train:
             return self._sample(int(index), bad_images=0)
-        for attempt in range(_REPLACEMENTS):
-            place = int(index)
-            if attempt:
-                place = int(np.random.default_rng([self.seed, index, attempt]).integers(len(self)))
-            try:
-                return self._sample(place, bad_images=attempt)
-            except (ImageReadError, BadImageError) as error:
-                logger.warning("text %d of %s left out, another stands in: %s", place, self.store.name, error)
-        raise DataBinError(
-            f"no readable image among {_REPLACEMENTS} texts of split {self.store.name}; check it with mvlm-prep verify."
+        return read_or_replace(
+            self._sample, index, len(self), self.seed, lambda place: f"text {place}", self.store.name
         )
 
     def _sample(self, index: int, bad_images: int) -> LabelledSample:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..data.collate import pad_rows
 from ..data.tokenizers import CaptionTokenizer
 from ..data.transforms import Pipeline
 from ..models.mvlm import MvlmModel
@@ -214,10 +215,7 @@ class VisionLanguageModel:
         """Ids of texts without <s> -> (N, L) int64; cut as the training cuts captions."""
         dictionary, limit = self.tokenizer.dictionary, self.model.cfg.max_text_tokens
         rows = [[dictionary.bos(), *(row if len(row) < limit else [*row[: limit - 2], row[-1]])] for row in ids]
-        padded = torch.full((len(rows), max(map(len, rows), default=0)), dictionary.pad(), dtype=torch.int64)
-        for place, row in enumerate(rows):
-            padded[place, : len(row)] = torch.tensor(row)
-        return padded.to(self.device)
+        return pad_rows([np.array(row) for row in rows], dictionary.pad()).to(self.device)
 
     def _joined(self, batches: list[Tensor]) -> Tensor:
         return torch.cat([torch.zeros(0, self.model.cfg.embedding_width), *batches])
