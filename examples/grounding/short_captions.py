@@ -4,7 +4,9 @@ Captions of scenes name everything; prompts such as "a red circle" do not. Here 
 scene, and the others one object of it alone; the caption names one object that is there, its size and the background
 or not. Only scenes of the train split are drawn.
 
-Usage: python short_captions.py DATABIN FOLDER
+Usage: python short_captions.py DATABIN FOLDER SIZE
+
+SIZE is the pictures' width and height in pixels, as mvlm-prep scenes --image-size drew them.
 """
 
 import json
@@ -18,8 +20,6 @@ from tqdm import tqdm
 from data_prep.scenes.drawing import encode_scene
 from data_prep.scenes.layout import Item, Scene
 
-IMAGE_SIZE = 64  # pixels, as mvlm-prep scenes draws where nothing else is said
-
 
 def short_caption(item: Item, background: str, rng: random.Random) -> str:
     """One object in words; "a red circle" at the shortest."""
@@ -28,7 +28,7 @@ def short_caption(item: Item, background: str, rng: random.Random) -> str:
     return f"a {size}{item.colour} {item.shape}{place}"
 
 
-def draw(content: dict[str, Any], is_alone: bool, rng: random.Random) -> tuple[bytes, str]:
+def draw(content: dict[str, Any], is_alone: bool, image_size: int, rng: random.Random) -> tuple[bytes, str]:
     """A picture (PNG) of a scene or of one object of it, and a caption."""
     chosen = rng.choice(content["objects"])
     shown = [chosen] if is_alone else content["objects"]
@@ -36,11 +36,11 @@ def draw(content: dict[str, Any], is_alone: bool, rng: random.Random) -> tuple[b
     boxes = [tuple(o["box"]) for o in shown]
     named = Item(chosen["size"], chosen["colour"], chosen["shape"])
     caption = short_caption(named, content["background"], rng)
-    return encode_scene(Scene(items, boxes, [], content["background"], caption, IMAGE_SIZE)), caption
+    return encode_scene(Scene(items, boxes, [], content["background"], caption, image_size)), caption
 
 
 def main() -> int:
-    databin, folder = map(Path, sys.argv[1:])
+    databin, folder, image_size = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     rng = random.Random(1)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     with (
@@ -48,7 +48,7 @@ def main() -> int:
         open(folder / "captions.tsv", "w", encoding="utf-8") as captions,
     ):
         for number, line in enumerate(tqdm(scenes, desc="drawing", unit="picture")):
-            picture, caption = draw(json.loads(line), number % 2 == 1, rng)
+            picture, caption = draw(json.loads(line), number % 2 == 1, image_size, rng)
             (folder / "images" / f"{number}.png").write_bytes(picture)
             captions.write(f"{number}.png\t{caption}\n")
     return 0

@@ -8,7 +8,7 @@ from PIL import Image
 from ..data.databin import DataBinError
 from ..data.image_index import ImageReadError
 from ..data.images import BadImageError
-from ..evaluation.grounding import maps_of_words, word_maps
+from ..evaluation.grounding import caption_maps
 from ..interface import VisionLanguageModel
 from ..pictures import heat_map
 from . import masking
@@ -174,10 +174,7 @@ class Actions:
         """The photo once for each word of the caption, with the word's map over it; and what to say of the pair."""
         photo, text = read_photo(path), check_words(caption, "caption")
         tokens = self.model.tokens(text)
-        maps = word_maps(self.model.model, self.model.pixels(photo), tokens)[0].cpu()
-        shown = [
-            (heat_map(photo, values), word)
-            for word, values in maps_of_words(self.model.tokenizer, tokens[0].tolist(), maps)
-        ]
+        (maps,) = caption_maps(self.model.model, self.model.tokenizer, self.model.pixels(photo), tokens)
+        shown = [(heat_map(photo, values), word) for word, values in maps]
         matched = float(self.model.match(photo, text)[0])
         return shown, f"Photo and caption match with probability **{matched:.0%}**."

@@ -1,7 +1,8 @@
 """``mvlm-eval grounding``: pictures of where a model looks for each word, on generated scenes with a score."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from ..data.dataset import JointMaskedDataset, split_into_groups
 from ..data.tokenizers import CaptionTokenizer, load_tokenizer
 from ..data.transforms import default_eval_transform
 from ..evaluation.features import images_of_texts, read_images
-from ..evaluation.grounding import WordMap, default_layer, maps_of_words, word_maps
+from ..evaluation.grounding import PREDICTION, SOURCES, WordMap, caption_maps, last_layer
 from ..evaluation.pointing import Judgement, find_mentions, judge, pointing_figures
 from ..evaluation.scenes import SceneFacts, read_scenes, scenes_path
 from ..models.mvlm import MvlmModel
@@ -44,11 +45,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", help="also write a sheet of heat maps (PNG) a pair into this folder")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="so many sheets (default: %(default)s)")
     parser.add_argument(
+        "--by",
+        choices=SOURCES,
+        default=PREDICTION,
+        help="what a word's map speaks for: prediction of the word itself, masked, given the rest of the caption; or "
+        'matching, "matched" for the whole caption, as ALBEF has it (default: %(default)s)',
+    )
+    parser.add_argument(
         "--layer",
         type=int,
         metavar="K",
-        help="block of the text stream whose attention is taken, from 0 (default: the last but one; words of the last "
-        "one do not reach the matching)",
+        help="block of the text stream whose attention is taken, from 0 (default: the last one whose words reach the "
+        "prediction or matching)",
     )
 
 
@@ -66,7 +74,8 @@ def _run(arguments: argparse.Namespace) -> Report:
     dataset = task.dataset(arguments.subset)
     tokenizer = load_tokenizer(shard_folders(Path(arguments.data))[0])
     tokenizer.dictionary = task.source_dictionary
-    layer = default_layer(model) if arguments.layer is None else arguments.layer
+    layer = last_layer(model, arguments.by) if arguments.layer is None else arguments.layer
+    mapper = partial(caption_maps, model, tokenizer, source=arguments.by, layer=layer)
     scenes = _scenes_of(dataset)
     if scenes is None and not arguments.out:
         raise ValueError(
@@ -74,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> Report:
             "give --out FOLDER for pictures"
         )
     wanted = len(dataset) if scenes else min(arguments.count, len(dataset))
-    pairs = ground(model, dataset, tokenizer, range(wanted), layer, arguments.batch_size, arguments.device)
+    pairs = ground(mapper, dataset, range(wanted), arguments.batch_size, arguments.device)
     judgements: list[Judgement] = []
     captions = sheets = 0
     for pair in pairs:
@@ -85,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> Report:
             _write_sheet(pair, dataset, tokenizer, Path(arguments.out))
             sheets += 1
     entries: dict[str, Any] = {"subset": dataset.store.name, "captions": captions, "bad_images": wanted - captions}
-    entries |= {"maps": f"Grad-CAM of text block {layer}, patches {model.grid} x {model.grid}"}
+    entries |= {"maps": f"Grad-CAM for {arguments.by}, text block {layer}, patches {model.grid} x {model.grid}"}
     figures = {"pointing": pointing_figures(judgements)} if scenes else {}
     text = _text(figures["pointing"]) if scenes else ""
     if arguments.out:
@@ -114,17 +123,16 @@ def _scenes_of(dataset: JointMaskedDataset) -> list[SceneFacts] | None:
 
 
 def ground(
-    model: MvlmModel,
+    mapper: Callable[[Tensor, Tensor], list[list[WordMap]]],
     dataset: JointMaskedDataset,
-    tokenizer: CaptionTokenizer,
     captions: range,
-    layer: int,
     batch_size: int,
     device: torch.device | str,
 ) -> Iterator[GroundedPair]:
     """Maps of the words of a split's captions, in order, each on its own picture and on the next pair's.
 
-    Pairs whose picture cannot be read are reported and left out.
+    mapper takes pixels (B, 3, S, S) and tokens (B, L), see caption_maps(). Pairs whose picture cannot be read are
+    reported and left out.
     """
     images = images_of_texts(dataset).numpy()
     groups = split_into_groups(np.arange(len(captions)), max(2, batch_size))
@@ -134,12 +142,9 @@ def ground(
         if not len(kept):
             continue
         stacked, tokens = torch.stack(pixels).to(device), dataset.tokens(kept).to(device)
-        own = word_maps(model, stacked, tokens, layer).cpu()
-        elsewhere = word_maps(model, stacked.roll(-1, dims=0), tokens, layer).cpu()
+        own, elsewhere = mapper(stacked, tokens), mapper(stacked.roll(-1, dims=0), tokens)
         for row, caption in enumerate(kept.tolist()):
-            ids = tokens[row].tolist()
-            maps = [maps_of_words(tokenizer, ids, values[row]) for values in (own, elsewhere)]
-            yield GroundedPair(caption, int(images[caption]), pixels[row], *maps)
+            yield GroundedPair(caption, int(images[caption]), pixels[row], own[row], elsewhere[row])
 
 
 def _judge(pair: GroundedPair, scene: SceneFacts, dataset: JointMaskedDataset) -> list[Judgement]:
@@ -179,8 +184,8 @@ def _text(figures: Mapping[str, Mapping[str, float]]) -> str:
 
 COMMAND = EvalCommand(
     name="grounding",
-    summary="Show where a model looks for each word of a caption (Grad-CAM of the cross-attention that speaks for "
-    '"matched"); on generated scenes also how often that is the right place.',
+    summary="Show where a model looks for each word of a caption (Grad-CAM of the cross-attention); on generated "
+    "scenes also how often that is the right place.",
     example="mvlm-eval grounding --path checkpoints/checkpoint_last.pt --data data-bin/scenes --subset test --out maps",
     add_options=_add_options,
     run=_run,

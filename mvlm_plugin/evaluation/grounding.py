@@ -10,12 +10,16 @@ from ..data.tokenizers import CaptionTokenizer
 from ..models.mvlm import MvlmModel
 from ..modules.cross_stream import CrossStream
 
+# What a word's map speaks for: the prediction of the word itself, masked; or "matched", for the whole caption.
+PREDICTION, MATCHING = "prediction", "matching"
+SOURCES = (PREDICTION, MATCHING)
+
 
 class Observation(NamedTuple):
-    """What matching saw of B pairs.
+    """What a score of B pairs depends on.
 
-    score: (B,) log-odds of "matched"; probabilities: (B, heads, L, P + 1) of the text stream's cross-attention in one
-    block, words asking patches, place 0 = [CLS]; both in one graph.
+    score: (B,) log-odds of "matched", or log-likelihood of masked words; probabilities: (B, heads, L, P + 1) of the
+    text stream's cross-attention in one block, words asking patches, place 0 = [CLS]; both in one graph.
     """
 
     score: Tensor
@@ -29,21 +33,22 @@ class WordMap(NamedTuple):
     values: Tensor
 
 
-def default_layer(model: MvlmModel) -> int:
-    """The last block of the text stream whose words still reach the matching head.
+def last_layer(model: MvlmModel, source: str) -> int:
+    """The last block of the text stream that a word's map can be of.
 
-    Matching reads token 0 of the last block, whose own cross-attention is the last mix of tokens and patches: what the
-    other words look at there has no effect, so that its gradient is zero.
+    A word is predicted from its own token, so that the last block counts. Matching reads token 0 of the last block:
+    what the other words look at there has no effect, its gradient is zero, and the block before is the last one.
 
     Raises:
-        ValueError: the text stream is not one of cross blocks, or has one block only.
+        ValueError: the text stream is not one of cross blocks, or matching has one block only.
     """
     stream = model.fusion.text_stream
     if not isinstance(stream, CrossStream):
         raise ValueError(f"--fusion {model.cfg.fusion} has no cross-attention that can be observed; use co_attention")
-    if len(stream.blocks) < 2:
-        raise ValueError("word maps need --fusion-layers 2 or more: words of the last block do not reach the matching")
-    return len(stream.blocks) - 2
+    last = len(stream.blocks) - (1 if source == PREDICTION else 2)
+    if last < 0:
+        raise ValueError("maps by matching need --fusion-layers 2 or more: words of the last block do not reach it")
+    return last
 
 
 def observe_matching(model: MvlmModel, image: Tensor, text: Tensor, padding_mask: Tensor, layer: int) -> Observation:
@@ -64,7 +69,28 @@ def observe_matching(model: MvlmModel, image: Tensor, text: Tensor, padding_mask
     return Observation(logits[:, 1] - logits[:, 0], probabilities)
 
 
-def word_maps(model: MvlmModel, pixels: Tensor, tokens: Tensor, layer: int | None = None) -> Tensor:
+def observe_prediction(
+    model: MvlmModel, image: Tensor, masked_text: Tensor, tokens: Tensor, masked: Tensor, layer: int
+) -> Observation:
+    """Predict masked words row by row, and keep what the words look at in one block.
+
+    Args:
+        image: (B, P + 1, D) features of whole images.
+        masked_text: (B, L, D) features of the masked captions.
+        tokens: (B, L) int64, the whole captions, padded.
+        masked: (B, L) bool, True = masked; the score of a row without any is 0.
+        layer: block of the text stream, from 0.
+    """
+    stream = model.fusion.text_stream
+    fused, probabilities = stream.observe(masked_text, tokens.eq(model.padding_idx), stream.project(image), None, layer)
+    logits = model.mlm_head(fused[masked], model.text_encoder.token_embedding.weight).float()
+    likelihood = logits.log_softmax(dim=1).gather(1, tokens[masked][:, None]).squeeze(1)
+    return Observation(
+        likelihood.new_zeros(len(tokens)).index_add(0, masked.nonzero()[:, 0], likelihood), probabilities
+    )
+
+
+def matching_maps(model: MvlmModel, pixels: Tensor, tokens: Tensor, layer: int) -> Tensor:
     """Grad-CAM of the cross-attention for each token, as ALBEF's (Li et al., 2021, appendix on visual grounding).
 
     A map is the attention from the token to the patches times its gradient, where that is positive, averaged over
@@ -75,41 +101,94 @@ def word_maps(model: MvlmModel, pixels: Tensor, tokens: Tensor, layer: int | Non
         model: in eval mode, on the device of the other arguments.
         pixels: (B, 3, S, S) uint8.
         tokens: (B, L) int64, <s> words </s>, padded.
-        layer: block of the text stream, from 0; default: the last but one, see default_layer().
+        layer: block of the text stream, from 0 to last_layer().
 
     Returns:
         (B, L, G, G) float32, not negative, row by row from the top; zero for padding.
-
-    Raises:
-        ValueError: there is no such block, or its words do not reach the matching.
     """
-    last = default_layer(model)
-    layer = last if layer is None else layer
-    if not 0 <= layer <= last:
-        raise ValueError(f"layer {layer} is not one of 0 to {last}: words of later blocks do not reach the matching")
     padding_mask = tokens.eq(model.padding_idx)
     with torch.no_grad():
         image, text = model.encode_image(model.normalize(pixels)), model.encode_text(tokens)
     with torch.enable_grad():
-        seen = observe_matching(model, image, text.requires_grad_(), padding_mask, layer)
-        (gradient,) = torch.autograd.grad(seen.score.sum(), seen.probabilities)
-    maps = (seen.probabilities.detach() * gradient.clamp(min=0))[..., 1:].float().mean(dim=1)
-    maps = maps.masked_fill(padding_mask[..., None], 0.0)
+        maps = _grad_cam(observe_matching(model, image, text.requires_grad_(), padding_mask, layer))
+    return maps.masked_fill(padding_mask[..., None], 0.0).unflatten(2, (model.grid, model.grid))
+
+
+def prediction_maps(
+    model: MvlmModel, pixels: Tensor, tokens: Tensor, words: Tensor, mask_id: int, layer: int
+) -> Tensor:
+    """Grad-CAM of the cross-attention for each token of a word, for the prediction of that word when it is masked.
+
+    As matching_maps(), but the gradient is that of the log-likelihood of the word's tokens, all masked, the rest of the
+    caption being there: the patches that were looked at and that speak for just this word.
+
+    Args:
+        model, pixels, tokens, layer: as for matching_maps().
+        words: (B, L) int64, number of the word that a token belongs to, from 0; -1: of none.
+        mask_id: token id of <mask>.
+
+    Returns:
+        (B, L, G, G) float32, not negative, row by row from the top; zero for tokens of no word.
+    """
+    with torch.no_grad():
+        image = model.encode_image(model.normalize(pixels))
+    maps = image.new_zeros(*tokens.shape, model.grid**2, dtype=torch.float32)
+    for word in range(int(words.max()) + 1):
+        masked = words.eq(word)
+        with torch.no_grad():
+            text = model.encode_text(tokens.masked_fill(masked, mask_id))
+        with torch.enable_grad():
+            seen = observe_prediction(model, image, text.requires_grad_(), tokens, masked, layer)
+            maps[masked] = _grad_cam(seen)[masked]
     return maps.unflatten(2, (model.grid, model.grid))
 
 
-def maps_of_words(tokenizer: CaptionTokenizer, tokens: Sequence[int], maps: Tensor) -> list[WordMap]:
-    """Maps of tokens -> maps of the words between spaces; a word of several tokens has their mean, as in ALBEF.
+def _grad_cam(seen: Observation) -> Tensor:
+    """(B, L, P): attention times its positive gradient for the score, mean over heads."""
+    (gradient,) = torch.autograd.grad(seen.score.sum(), seen.probabilities)
+    return (seen.probabilities.detach() * gradient.clamp(min=0))[..., 1:].float().mean(dim=1)
+
+
+def caption_maps(
+    model: MvlmModel,
+    tokenizer: CaptionTokenizer,
+    pixels: Tensor,
+    tokens: Tensor,
+    source: str = PREDICTION,
+    layer: int | None = None,
+) -> list[list[WordMap]]:
+    """Maps of the words between spaces of B captions, on the CPU; a word of several tokens has their mean, as in ALBEF.
 
     Args:
-        tokens: L ids, <s> words </s>, maybe padded.
-        maps: (L, G, G), from word_maps().
+        model: in eval mode, on the device of pixels and tokens.
+        tokenizer: with the dictionary of the model, <mask> as its last symbol.
+        pixels: (B, 3, S, S) uint8.
+        tokens: (B, L) int64, <s> words </s>, padded.
+        source: PREDICTION or MATCHING.
+        layer: block of the text stream, from 0; default: last_layer().
+
+    Raises:
+        ValueError: there is no such block, or its words do not reach the score.
     """
-    text = tokenizer.decode(tokens)
-    words = text.split()
+    last = last_layer(model, source)
+    layer = last if layer is None else layer
+    if not 0 <= layer <= last:
+        raise ValueError(f"layer {layer} is not one of 0 to {last}: words of later blocks do not reach the {source}")
+    columns = [_columns_of_words(tokenizer, row) for row in tokens.tolist()]
+    if source == MATCHING:
+        maps = matching_maps(model, pixels, tokens, layer)
+    else:
+        words = torch.full(tokens.shape, -1)
+        for row, of_words in enumerate(columns):
+            for word, places in enumerate(of_words):
+                words[row, places] = word
+        mask_id = len(tokenizer.dictionary) - 1
+        maps = prediction_maps(model, pixels, tokens, words.to(tokens.device), mask_id, layer)
+    maps = maps.cpu()
+    texts = [tokenizer.decode(row).split() for row in tokens.tolist()]
     return [
-        WordMap(word, maps[columns].mean(dim=0))
-        for word, columns in zip(words, _columns_of_words(tokenizer, tokens), strict=False)
+        [WordMap(word, maps[row, places].mean(dim=0)) for word, places in zip(texts[row], columns[row], strict=False)]
+        for row in range(len(texts))
     ]
 
 

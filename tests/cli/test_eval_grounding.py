@@ -14,6 +14,7 @@ from data_prep.scenes.drawing import COLOURS
 from mvlm_plugin.data.tokenizers import load_tokenizer
 from mvlm_plugin.evaluate import grounding
 from mvlm_plugin.evaluate.command import main
+from mvlm_plugin.evaluation.grounding import WordMap
 from mvlm_plugin.evaluation.scenes import read_scenes
 from tests.cli.commands import command, run
 
@@ -30,18 +31,20 @@ def all_knowing(scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps as of a model that knows colours and nothing else: the share of a patch's pixels that have the colour."""
     tokenizer = load_tokenizer(scenes)
 
-    def colour_maps(model: Any, pixels: Tensor, tokens: Tensor, layer: int) -> Tensor:
-        grid = pixels.size(-1) // PATCH
-        maps = torch.zeros(*tokens.shape, grid, grid)
-        for row, ids in enumerate(tokens.tolist()):
-            for column, token in enumerate(ids):
-                rgb = COLOURS.get(tokenizer.decode([token]))
-                if rgb:
-                    same = (pixels[row] == torch.tensor(rgb)[:, None, None]).all(dim=0).float()
-                    maps[row, column] = same.unfold(0, PATCH, PATCH).unfold(1, PATCH, PATCH).mean(dim=(2, 3))
-        return maps
+    def colour_maps(model: Any, ours: Any, pixels: Tensor, tokens: Tensor, **options: Any) -> list[list[WordMap]]:
+        return [
+            [WordMap(word, colour_map(picture, word)) for word in tokenizer.decode(ids).split()]
+            for picture, ids in zip(pixels, tokens.tolist(), strict=True)
+        ]
 
-    monkeypatch.setattr(grounding, "word_maps", colour_maps)
+    monkeypatch.setattr(grounding, "caption_maps", colour_maps)
+
+
+def colour_map(picture: Tensor, word: str) -> Tensor:
+    if word not in COLOURS:
+        return torch.zeros(picture.size(-1) // PATCH, picture.size(-1) // PATCH)
+    same = (picture == torch.tensor(COLOURS[word])[:, None, None]).all(dim=0).float()
+    return same.unfold(0, PATCH, PATCH).unfold(1, PATCH, PATCH).mean(dim=(2, 3))
 
 
 def evaluate(tmp_path: Path, *options: object) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def test_a_model_is_judged_under_a_protocol_and_draws_sheets(checkpoint: str, sc
     protocol, figures = result["protocol"], result["pointing"]
     assert protocol["stage"] == "pre-trained only"
     assert (protocol["captions"], protocol["bad_images"], protocol["subset"]) == (60, 0, "test")
-    assert "block 0, patches 4 x 4" in protocol["maps"]
+    assert protocol["maps"] == "Grad-CAM for prediction, text block 1, patches 4 x 4"
     assert "centre of the map's largest patch" in protocol["hit"]
     for line in ("very object", "by chance", "could be hit", "wrote 2 sheets"):
         assert line in printed
@@ -115,7 +118,8 @@ def test_pictures_without_boxes_give_sheets_only(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--layer", 1), "layer 1 is not one of 0 to 0"),
+        (("--layer", 2), "layer 2 is not one of 0 to 1"),
+        (("--by", "matching", "--layer", 1), "layer 1 is not one of 0 to 0"),
         (("--count", 0), "--count must be at least 1"),
         (("--subset", "nowhere"), "nowhere"),
     ],

@@ -2,11 +2,32 @@ import pytest
 import torch
 from torch import Tensor
 
-from mvlm_plugin.evaluation.grounding import default_layer, observe_matching, word_maps
+from mvlm_plugin.evaluation.grounding import (
+    MATCHING,
+    PREDICTION,
+    caption_maps,
+    last_layer,
+    matching_maps,
+    observe_matching,
+    observe_prediction,
+    prediction_maps,
+)
 from mvlm_plugin.models.mvlm import MvlmModel
-from tests.helpers import make_batch, make_model, roughen, tiny_config
+from tests.helpers import make_batch, make_dictionary, make_model, roughen, tiny_config
 
 LAYERS = 3
+DICTIONARY = make_dictionary()
+MASK = len(DICTIONARY) - 1
+
+
+class PieceTokenizer:
+    """Even tokens begin a word, odd ones go on with it."""
+
+    dictionary = DICTIONARY
+
+    def decode(self, ids: list[int]) -> str:
+        shown = [token for token in ids if token >= DICTIONARY.nspecial]
+        return "".join(f"{' ' * (token % 2 == 0)}t{token}" for token in shown).strip()
 
 
 def example(words: tuple[int, ...] = (5, 3, 8)) -> tuple[MvlmModel, Tensor, Tensor]:
@@ -45,7 +66,7 @@ def test_maps_are_attention_times_the_slope_of_the_score() -> None:
     """The slope is taken by finite differences of one probability at a time, computed by hand from there on."""
     model, pixels, tokens = example()
     image, text, padding = features(model, pixels, tokens)
-    maps = word_maps(model, pixels, tokens, layer=0)
+    maps = matching_maps(model, pixels, tokens, layer=0)
     probabilities = observe_matching(model, image, text, padding, 0).probabilities
 
     def score(changed: Tensor) -> Tensor:
@@ -80,35 +101,100 @@ def test_maps_are_attention_times_the_slope_of_the_score() -> None:
         assert maps[row, word, patch // grid, patch % grid].item() == pytest.approx(expected, rel=1e-3, abs=1e-9)
 
 
-def test_padding_has_no_map_and_words_have() -> None:
+def words_of(model: MvlmModel, tokens: Tensor) -> Tensor:
+    """Each token but the first and the padding is a word; the second and third are one together."""
+    words = (torch.arange(tokens.size(1)) - 1).expand(tokens.shape).clone()
+    words[:, 2:] -= 1
+    return words.masked_fill(tokens.eq(model.padding_idx), -1)
+
+
+def maps_by(source: str, model: MvlmModel, pixels: Tensor, tokens: Tensor) -> Tensor:
+    if source == MATCHING:
+        return matching_maps(model, pixels, tokens, LAYERS - 2)
+    return prediction_maps(model, pixels, tokens, words_of(model, tokens), MASK, LAYERS - 1)
+
+
+def test_words_are_predicted_masked_together_from_the_rest_and_the_image() -> None:
     model, pixels, tokens = example()
-    maps = word_maps(model, pixels, tokens)
+    masked = words_of(model, tokens).eq(0)
+    masked_tokens = tokens.masked_fill(masked, MASK)
+    image, text, padding = features(model, pixels, masked_tokens)
+    seen = observe_prediction(model, image, text, tokens, masked, LAYERS - 1)
+    context = model.fusion.text_stream.project(image)
+    logits = model.predict_words(text, padding, context, masked.flatten().nonzero().squeeze(1))
+    likelihood = logits.log_softmax(dim=1)[torch.arange(masked.sum()), tokens[masked]]
+    torch.testing.assert_close(seen.score.double(), likelihood.view(3, 2).sum(dim=1), atol=1e-5, rtol=1e-5)
+
+
+def test_the_map_of_a_word_is_that_of_its_own_prediction_alone() -> None:
+    model, pixels, tokens = example()
+    words = words_of(model, tokens)
+    maps = prediction_maps(model, pixels, tokens, words, MASK, LAYERS - 1)
+    for word in (0, 3):
+        alone = prediction_maps(model, pixels, tokens, torch.where(words.eq(word), 0, -1), MASK, LAYERS - 1)
+        torch.testing.assert_close(alone[words.eq(word)], maps[words.eq(word)])
+        masked = words.eq(word)
+        image, text, _ = features(model, pixels, tokens.masked_fill(masked, MASK))
+        seen = observe_prediction(model, image, text, tokens, masked, LAYERS - 1)
+        (slope,) = torch.autograd.grad(seen.score.sum(), seen.probabilities)
+        expected = (seen.probabilities * slope.clamp(min=0))[..., 1:].mean(dim=1).unflatten(2, (model.grid, model.grid))
+        torch.testing.assert_close(maps[masked], expected[masked].float())
+    assert torch.all(maps[words.eq(-1)] == 0)
+
+
+@pytest.mark.parametrize("source", [MATCHING, PREDICTION])
+def test_padding_has_no_map_and_words_have(source: str) -> None:
+    model, pixels, tokens = example()
+    maps = maps_by(source, model, pixels, tokens)
     padding = tokens.eq(model.padding_idx)
     assert maps.shape == (*tokens.shape, model.grid, model.grid)
     assert maps.dtype == torch.float32
     assert padding.any()
     assert torch.all(maps[padding] == 0)
     assert torch.all(maps >= 0)
-    assert torch.all(maps[~padding].flatten(1).amax(dim=1) > 0)
+    assert torch.all(maps[:, 1:][~padding[:, 1:]].flatten(1).amax(dim=1) > 0)
 
 
-def test_a_pair_has_the_same_maps_in_any_batch_and_under_no_grad() -> None:
+@pytest.mark.parametrize("source", [MATCHING, PREDICTION])
+def test_a_pair_has_the_same_maps_in_any_batch_and_under_no_grad(source: str) -> None:
     model, pixels, tokens = example((5, 3, 8))
-    together = word_maps(model, pixels, tokens)
+    together = maps_by(source, model, pixels, tokens)
     with torch.no_grad():
-        alone = word_maps(model, pixels[1:2], tokens[1:2, :5])
+        alone = maps_by(source, model, pixels[1:2], tokens[1:2, :5])
     torch.testing.assert_close(alone[0], together[1, :5])
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_words_of_the_last_block_do_not_reach_the_matching() -> None:
     model, pixels, tokens = example()
-    assert default_layer(model) == LAYERS - 2
     image, text, padding = features(model, pixels, tokens)
     seen = observe_matching(model, image, text, padding, LAYERS - 1)
     (gradient,) = torch.autograd.grad(seen.score.sum(), seen.probabilities)
     assert torch.all(gradient[:, :, 1:] == 0)
+
+
+def test_blocks_that_maps_can_be_of() -> None:
+    model, pixels, tokens = example()
+    tokenizer = PieceTokenizer()
+    assert (last_layer(model, MATCHING), last_layer(model, PREDICTION)) == (LAYERS - 2, LAYERS - 1)
     with pytest.raises(ValueError, match="layer 2 is not one of 0 to 1"):
-        word_maps(model, pixels, tokens, layer=LAYERS - 1)
+        caption_maps(model, tokenizer, pixels, tokens, MATCHING, layer=LAYERS - 1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="--fusion-layers 2 or more"):
-        default_layer(make_model(tiny_config(fusion_layers=1)))
+        last_layer(make_model(tiny_config(fusion_layers=1)), MATCHING)
+    assert last_layer(make_model(tiny_config(fusion_layers=1)), PREDICTION) == 0
+
+
+@pytest.mark.parametrize("source", [MATCHING, PREDICTION])
+def test_a_word_of_several_tokens_has_their_mean(source: str) -> None:
+    model, pixels, tokens = example()
+    tokens[0, 1:4] = torch.tensor([8, 11, 10])  # "t8t11 t10"
+    maps = caption_maps(model, PieceTokenizer(), pixels, tokens, source)  # type: ignore[arg-type]
+    assert [word for word, _ in maps[0][:2]] == ["t8t11", "t10"]
+    if source == MATCHING:
+        of_tokens = matching_maps(model, pixels, tokens, LAYERS - 2)
+    else:
+        words = torch.full(tokens.shape, -1)
+        words[0, 1:4] = torch.tensor([0, 0, 1])
+        of_tokens = prediction_maps(model, pixels, tokens, words, MASK, LAYERS - 1)
+    torch.testing.assert_close(maps[0][0].values, of_tokens[0, 1:3].mean(dim=0))
+    torch.testing.assert_close(maps[0][1].values, of_tokens[0, 3])
