@@ -34,4 +34,5 @@ fairseq-train "$DATA" --user-dir "$PLUGIN" --task vl_entailment --arch mvlm_lite
     --batch-size 64 --seed "$SEED" --cpu --num-workers 1 \
     --save-dir "$RUN" --no-epoch-checkpoints --disable-validation --log-format json --log-interval 10
 
-mvlm-eval entailment --path "$RUN/checkpoint_last.pt" --data "$DATA" --subset test --json "$RUN/accuracy.json"
+mvlm-eval entailment --path "$RUN/checkpoint_last.pt" --data "$DATA" --subset test --json "$RUN/accuracy.json" \
+    --judgements "$RUN/judgements.csv"

@@ -34,4 +34,5 @@ fairseq-train "$DATA" --user-dir "$PLUGIN" --task vl_vqa --arch mvlm_lite \
     --batch-size 128 --seed "$SEED" --cpu --num-workers 1 \
     --save-dir "$RUN" --no-epoch-checkpoints --disable-validation --log-format json --log-interval 20
 
-mvlm-eval vqa --path "$RUN/checkpoint_last.pt" --data "$DATA" --subset test --json "$RUN/accuracy.json"
+mvlm-eval vqa --path "$RUN/checkpoint_last.pt" --data "$DATA" --subset test --json "$RUN/accuracy.json" \
+    --judgements "$RUN/judgements.csv"

@@ -5,8 +5,16 @@ import argparse
 from torch import Tensor
 
 from ..evaluation.classification import Score, confusion, linked, score, scores_by
-from .base import EvalCommand, Report, add_data_options
-from .judged import has_labels, judge, labelled_rows, no_figure, open_classifier
+from .base import EvalCommand, Report
+from .judged import (
+    add_judgement_options,
+    has_labels,
+    judge,
+    labelled_rows,
+    no_figure,
+    open_classifier,
+    write_judgements,
+)
 
 
 def _table(classes: list[str], counts: Tensor, recalls: dict[str, Score]) -> list[str]:
@@ -31,7 +39,9 @@ def _run(arguments: argparse.Namespace) -> Report:
     rows, truth = labelled_rows(dataset, judged)
     classes, chosen = list(classifier.task.classes), judged.chosen[rows]
     correct = chosen == truth
-    clusters = linked([dataset.store.images_of(text) for text in judged.texts[rows].tolist()])
+    texts = judged.texts[rows].tolist()
+    clusters = linked([dataset.store.images_of(text) for text in texts])
+    write_judgements(arguments.judgements, texts, clusters, correct)
     total = score(correct, clusters)
     recalls = scores_by([classes[number] for number in truth.tolist()], correct, clusters)
     counts = confusion(truth, chosen, len(classes))
@@ -51,6 +61,6 @@ COMMAND = EvalCommand(
     name="entailment",
     summary="Accuracy of visual entailment, of each class, and which class is taken for which.",
     example="mvlm-eval entailment --path checkpoints/checkpoint_best.pt --data data-bin/snli_ve --subset test",
-    add_options=add_data_options,
+    add_options=add_judgement_options,
     run=_run,
 )

@@ -1,6 +1,8 @@
 """What a fine-tuned classifier says about the texts of a split, for the evaluations that score it."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +12,7 @@ from ..checkpoints import open_checkpoint
 from ..data.databin import canonical_split
 from ..data.labelled import LabelledDataset
 from ..models.fused_encoders import FusedEncoders
+from .base import add_data_options
 from .logits import predict_batches
 from .protocol import protocol_of
 
@@ -84,6 +87,34 @@ def judge(classifier: Classifier, arguments: argparse.Namespace) -> Judged:
     if dataset.options.shuffled_images:
         protocol["shuffled_images"] = "every text is judged with the images of another"
     return Judged(all_texts[order], torch.cat(chosen)[order], protocol)
+
+
+def add_judgement_options(parser: argparse.ArgumentParser) -> None:
+    """Add the data options and --judgements."""
+    add_data_options(parser)
+    parser.add_argument(
+        "--judgements",
+        metavar="FILE",
+        help="also write what each labelled text scored: CSV lines text,cluster,score; texts of one cluster share an "
+        "image or a sentence. For paired comparisons of two checkpoints (examples/blind_gap.py)",
+    )
+
+
+def write_judgements(path: str | None, texts: Sequence[int], clusters: Tensor, scores: Tensor) -> None:
+    """The file of --judgements; nothing without a path.
+
+    Args:
+        path: of the file, which appears whole.
+        texts: n numbers of texts in the split.
+        clusters: (n,) int64, see linked().
+        scores: (n,) from 0 to 1, or bool.
+    """
+    if path is None:
+        return
+    rows = zip(texts, clusters.tolist(), scores.double().tolist(), strict=True)
+    partial = Path(f"{path}.partial")
+    partial.write_text("text,cluster,score\n" + "".join(f"{t},{c},{v:g}\n" for t, c, v in rows), encoding="utf-8")
+    partial.replace(path)
 
 
 def has_labels(dataset: LabelledDataset) -> bool:

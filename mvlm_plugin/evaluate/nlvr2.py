@@ -7,15 +7,23 @@ from torch import Tensor
 
 from ..data.labelled import LabelledDataset
 from ..evaluation.classification import consistency, linked, score, sentence_of
-from .base import EvalCommand, Report, add_data_options
-from .judged import has_labels, judge, labelled_rows, no_figure, open_classifier
+from .base import EvalCommand, Report
+from .judged import (
+    add_judgement_options,
+    has_labels,
+    judge,
+    labelled_rows,
+    no_figure,
+    open_classifier,
+    write_judgements,
+)
 
 _BY_IDENTIFIER = "the sentence of the identifier split-set-pair-sentence, as the official scorer"
 _BY_TEXT = "equal texts, since these data have no identifiers such as dev-850-2-0"
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_data_options(parser)
+    add_judgement_options(parser)
     parser.add_argument(
         "--predictions", metavar="FILE", help="also write the judgements as the official scorer reads them: CSV lines "
         "identifier,True; a split without labels gives this file alone",
@@ -80,17 +88,17 @@ def _run(arguments: argparse.Namespace) -> Report:
         return Report(protocol, {}, "\n".join([*lines, "the split has no labels: no figure"]))
     labelled = [texts[row] for row in rows.tolist()]
     sentences = _sentences(dataset, labelled, identifiers)
-    figures, text = _figures(judged.chosen[rows] == truth, sentences, [dataset.store.images_of(t) for t in labelled])
+    correct = judged.chosen[rows] == truth
+    clusters = linked([(said, *dataset.store.images_of(t)) for said, t in zip(sentences, labelled, strict=True)])
+    write_judgements(arguments.judgements, labelled, clusters, correct)
+    figures, text = _figures(correct, sentences, clusters)
     protocol |= {"labelled_texts": len(labelled), "consistency_by": _BY_TEXT if identifiers is None else _BY_IDENTIFIER}
     return Report(protocol, figures, "\n".join([text, *lines]))
 
 
-def _figures(
-    correct: Tensor, sentences: list[str | bytes], images: list[list[int]]
-) -> tuple[dict[str, float | int], str]:
+def _figures(correct: Tensor, sentences: list[str | bytes], clusters: Tensor) -> tuple[dict[str, float | int], str]:
     """Figures by name, and for people."""
-    keys = [(sentence, *shown) for sentence, shown in zip(sentences, images, strict=True)]
-    total = score(correct, linked(keys))
+    total = score(correct, clusters)
     consistent, count = consistency(correct, sentences)
     figures = {
         "accuracy": total.mean, "accuracy_se": total.error, "consistency": consistent, "sentences": count,

@@ -14,8 +14,8 @@ from ..data.vqa_accuracy import answer_accuracy
 from ..evaluation.answer_file import read_answers, write_answers
 from ..evaluation.classification import Score, linked, score, scores_by
 from ..tasks.vl_vqa import VlVqaTask
-from .base import EvalCommand, Report, add_data_options
-from .judged import has_labels, judge, no_figure, open_classifier
+from .base import EvalCommand, Report
+from .judged import add_judgement_options, has_labels, judge, no_figure, open_classifier, write_judgements
 
 _OFFICIAL = "official accuracy of VQA v2: min(people of the others that agree / 3, 1), averaged over people"
 _EXACT = "share of answers equal to the one answer there is, after the official normalisation"
@@ -32,7 +32,7 @@ class Answered(NamedTuple):
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_data_options(parser)
+    add_judgement_options(parser)
     parser.add_argument(
         "--predictions", metavar="FILE",
         help="also write the answers as VQA's test server takes them, checked for completeness; a split without "
@@ -72,13 +72,19 @@ def _answered(store: PairStore, field: str, answers: Sequence[str]) -> Iterator[
             yield Answered(text, answer_accuracy(answers[text], people), len(people), kinds)
 
 
-def _scored(store: PairStore, field: str, answers: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """What to add to the protocol, the figures by name, and the figures for people; all empty without human answers."""
+def _scored(
+    store: PairStore, field: str, answers: Sequence[str], judgements: str | None
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """What to add to the protocol, the figures by name, and the figures for people; all empty without human answers.
+
+    judgements: path of a file of each question's accuracy, see write_judgements(), or None.
+    """
     questions = list(_answered(store, field, answers))
     if not questions:
         return {}, {}, "the split has no answers: no figure"
     values = torch.tensor([question.accuracy for question in questions], dtype=torch.float64)
     clusters = linked([store.images_of(question.text) for question in questions])
+    write_judgements(judgements, [question.text for question in questions], clusters, values)
     people = sorted({question.people for question in questions})
     count = str(people[0]) if len(people) == 1 else f"{people[0]} to {people[-1]}"
     entries = {
@@ -107,7 +113,7 @@ def _check(arguments: argparse.Namespace) -> Report:
     ids = _question_ids(store)
     by_id = read_answers(arguments.check, ids)
     field = find_field(store, "", VlVqaTask.label_fields)
-    entries, figures, text = _scored(store, field, [by_id[number] for number in ids])
+    entries, figures, text = _scored(store, field, [by_id[number] for number in ids], arguments.judgements)
     protocol = {"answers": arguments.check, "data": arguments.data, "subset": arguments.subset, "texts": len(ids)}
     done = f"{arguments.check} answers all {len(ids)} questions of {arguments.subset} once: the server will take it"
     return Report(protocol | entries, figures, f"{text}\n\n{done}")
@@ -124,7 +130,7 @@ def _answer(arguments: argparse.Namespace) -> Report:
     chosen = dict(zip(judged.texts.tolist(), judged.chosen.tolist(), strict=True))
     answers = [classifier.task.classes[chosen[text]] for text in range(len(dataset.store))]
     field = dataset.labels.field if dataset.labels else ""
-    entries, figures, text = _scored(dataset.store, field, answers)
+    entries, figures, text = _scored(dataset.store, field, answers, arguments.judgements)
     if arguments.predictions:
         write_answers(arguments.predictions, dict(zip(ids, answers, strict=True)), ids)
         text += f"\n\nwrote {len(ids)} answers to {arguments.predictions}"

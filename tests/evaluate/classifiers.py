@@ -123,4 +123,4 @@ def say(
 def options(data: Path, **more: Any) -> argparse.Namespace:
     """Parsed options of a command, as its parser gives them."""
     common = {"path": "c.pt", "data": str(data), "subset": "valid", "batch_size": 2, "device": "cpu"}
-    return argparse.Namespace(**{**common, "predictions": None, "check": None, **more})
+    return argparse.Namespace(**{**common, "predictions": None, "check": None, "judgements": None, **more})

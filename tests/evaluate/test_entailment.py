@@ -1,5 +1,6 @@
 """mvlm-eval entailment on a few hypotheses, with a model that says what the test wants."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_accuracy_classes_and_confusions(tmp_path: Path, monkeypatch: pytest.Mon
     data = prepare_tsv(tmp_path / "ve", ROWS)
     cfg = VlEntailmentConfig(data=str(data), seed=1)
     say(monkeypatch, VlEntailmentTask, cfg, "vl_entailment", lambda store, text: SAID[text])
-    report = COMMAND.run(options(data))
+    report = COMMAND.run(options(data, judgements=str(tmp_path / "judgements.csv")))
     correct = torch.tensor([1, 0, 1, 0, 1], dtype=torch.float64)
     images = torch.tensor([0, 0, 1, 1, 2])
     mean, error = mean_and_error(correct, images)
@@ -45,6 +46,17 @@ def test_accuracy_classes_and_confusions(tmp_path: Path, monkeypatch: pytest.Mon
     assert report.protocol["texts"] == 6
     assert report.protocol["images"] == 4
     assert "accuracy 60.00 ±" in report.text
+    # The text without a label is left out; c.png and d.png have two texts each.
+    rows = [line.split(",") for line in (tmp_path / "judgements.csv").read_text().splitlines()]
+    assert rows[0] == ["text", "cluster", "score"]
+    assert [(text, score) for text, _, score in rows[1:]] == [
+        ("1", "1"),
+        ("2", "0"),
+        ("3", "1"),
+        ("4", "0"),
+        ("5", "1"),
+    ]
+    assert [row[1] == other[1] for row, other in pairwise(rows[1:])] == [True, False, True, False]
 
 
 def test_a_split_without_labels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
