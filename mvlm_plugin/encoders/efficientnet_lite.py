@@ -1,7 +1,8 @@
 """EfficientNet-Lite0 (Tan and Le, 2019; the Lite variants without squeeze-excitation, Liu, 2020) as image encoder.
 
 A convolutional network cannot swap a patch's embedding for a mask token, so a masked image is masked in pixel space:
-masked pixels become the network's grey. The feature map's cells, one of 32 x 32 pixels each, are the tokens.
+masked pixels become the network's grey. The feature map's cells, one of 32 x 32 pixels each, are the tokens; of 16 x 16
+where the network is cut before its last reduction.
 """
 
 from collections.abc import Mapping
@@ -28,32 +29,43 @@ class EfficientNetLite(nn.Module):
     Args:
         network: ``efficientnet_lite_pytorch.EfficientNet``; its classifier is dropped.
         image_size: pixels a side; divisible by 32.
+        stages: keep the first stages only (stem, groups of blocks); None: all of them and the head.
         train_batch_norm: let the batch norms' statistics follow the training batches; otherwise they stay as loaded,
             so that a masked image and a whole one are normalised alike. Their scales and offsets train in either case.
 
     Raises:
-        ValueError: image_size is not divisible by 32.
+        ValueError: image_size is not divisible by the patch size.
     """
 
-    patch_size = 32
     weights_format = "EfficientNet-Lite"
     new_parameters = ("mask_token", "position_embedding", "norm.weight", "norm.bias")
 
-    def __init__(self, network: Any, image_size: int, train_batch_norm: bool = False) -> None:
+    def __init__(
+        self, network: Any, image_size: int, train_batch_norm: bool = False, stages: int | None = None
+    ) -> None:
         super().__init__()
-        if image_size % self.patch_size:
-            raise ValueError(f"image size {image_size} is not divisible by {self.patch_size}")
-        self.width = network._conv_head.out_channels
         # Stem, groups of blocks that end where the number of channels changes, head.
-        stages = [nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())]
+        built = [nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())]
         self._places = {"_conv_stem": "stages.0.0", "_bn0": "stages.0.1"}
+        self.patch_size, self.width = 2, network._conv_stem.out_channels
         for number, block in enumerate(network._blocks):
             if _starts_stage(block):
-                stages.append(nn.Sequential())
-            self._places[f"_blocks.{number}"] = f"stages.{len(stages) - 1}.{len(stages[-1])}"
-            stages[-1].append(block)
-        self._places |= {"_conv_head": f"stages.{len(stages)}.0", "_bn1": f"stages.{len(stages)}.1"}
-        self.stages = nn.ModuleList([*stages, nn.Sequential(network._conv_head, network._bn1, nn.ReLU6())])
+                if len(built) == stages:
+                    break
+                built.append(nn.Sequential())
+                self.patch_size *= _stride(block)
+            self._places[f"_blocks.{number}"] = f"stages.{len(built) - 1}.{len(built[-1])}"
+            built[-1].append(block)
+            self.width = block._block_args.output_filters
+        self._dropped: tuple[str, ...] = ("_fc.", "_blocks.", "_conv_head.", "_bn1.")
+        if stages is None:
+            self._dropped = ("_fc.",)
+            self._places |= {"_conv_head": f"stages.{len(built)}.0", "_bn1": f"stages.{len(built)}.1"}
+            built.append(nn.Sequential(network._conv_head, network._bn1, nn.ReLU6()))
+            self.width = network._conv_head.out_channels
+        if image_size % self.patch_size:
+            raise ValueError(f"image size {image_size} is not divisible by {self.patch_size}")
+        self.stages = nn.ModuleList(built)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.width))
         self.position_embedding = nn.Parameter(torch.zeros(1, (image_size // self.patch_size) ** 2 + 1, self.width))
         self.norm = nn.LayerNorm(self.width, eps=1e-6)
@@ -75,13 +87,16 @@ class EfficientNetLite(nn.Module):
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
     def convert_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A state dict of the network itself, with or without its classifier, as one of this module."""
+        """A state dict of the network itself, with or without its classifier, as one of this module.
+
+        What lies behind the stages that are kept is left out.
+        """
         converted = {}
         for name, tensor in state.items():
             theirs = next((prefix for prefix in self._places if name.startswith(f"{prefix}.")), None)
             if theirs is not None:
                 converted[self._places[theirs] + name.removeprefix(theirs)] = tensor
-            elif not name.startswith("_fc."):
+            elif not name.startswith(self._dropped):
                 converted[name] = tensor
         return converted
 
@@ -106,7 +121,7 @@ class EfficientNetLite(nn.Module):
             stage.requires_grad_(False)
 
     def feature_map(self, images: Tensor, image_mask: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) normalised images and (K * B, P) mask, True = masked -> (K * B, width, H / 32, W / 32)."""
+        """(B, 3, H, W) normalised images and (K * B, P) mask, True = masked -> (K * B, width, rows, columns)."""
         x = self.rescale(images)
         if image_mask is not None:
             rows = images.size(2) // self.patch_size
@@ -135,11 +150,23 @@ class EfficientNetLite(nn.Module):
         return self.norm(torch.cat([pooled, x], dim=1) + self.position_embedding)
 
 
+def _stride(block: Any) -> int:
+    """Of a block's feature map to what it reads."""
+    stride = block._block_args.stride
+    return stride[0] if isinstance(stride, list) else stride
+
+
 def _starts_stage(block: Any) -> bool:
     """Whether a block changes the number of channels or the resolution."""
     arguments = block._block_args
-    stride = arguments.stride[0] if isinstance(arguments.stride, list) else arguments.stride
-    return stride != 1 or arguments.input_filters != arguments.output_filters
+    return _stride(block) != 1 or arguments.input_filters != arguments.output_filters
+
+
+def _build(cfg: "MvlmConfig", name: str, stages: int | None) -> EfficientNetLite:
+    with needing("lite", f"--image-encoder {name} needs"):
+        from efficientnet_lite_pytorch import EfficientNet
+    network = EfficientNet.from_name("efficientnet-lite0", image_size=cfg.image_size)
+    return EfficientNetLite(network, cfg.image_size, cfg.train_batch_norm, stages)
 
 
 @register_image_encoder("efficientnet_lite0")
@@ -149,7 +176,14 @@ def build_efficientnet_lite0(cfg: "MvlmConfig") -> EfficientNetLite:
     Raises:
         ImportError: the extra ``lite`` is not installed.
     """
-    with needing("lite", "--image-encoder efficientnet_lite0 needs"):
-        from efficientnet_lite_pytorch import EfficientNet
-    network = EfficientNet.from_name("efficientnet-lite0", image_size=cfg.image_size)
-    return EfficientNetLite(network, cfg.image_size, cfg.train_batch_norm)
+    return _build(cfg, "efficientnet_lite0", None)
+
+
+@register_image_encoder("efficientnet_lite0_s16")
+def build_efficientnet_lite0_s16(cfg: "MvlmConfig") -> EfficientNetLite:
+    """EfficientNet-Lite0 up to its last group of blocks of stride 16: a finer grid, which still tells colours apart.
+
+    Raises:
+        ImportError: the extra ``lite`` is not installed.
+    """
+    return _build(cfg, "efficientnet_lite0_s16", 6)

@@ -63,6 +63,14 @@ class MvlmConfig(FairseqDataclass):
     frozen_text_layers: int = field(
         default=0, metadata={"help": "first blocks of the text encoder that are not trained, with its embeddings"}
     )
+    frozen_modules: str = field(
+        default="",
+        metadata={
+            "help": "modules of the model that are not trained at all, joined by ',', e.g. "
+            "image_encoder,image_adapter,text_encoder,text_adapter,contrastive to train matching beside a contrastive "
+            "ranking that stays as it is"
+        },
+    )
     train_batch_norm: bool = field(
         default=False,
         metadata={"help": "let the image encoder's batch norms follow the training batches; default: fixed statistics"},

@@ -39,12 +39,29 @@ def prepare_parts(model: Any, cfg: MvlmConfig) -> None:
         if not hasattr(model.text_encoder, "freeze"):
             raise ConfigError(f"--frozen-text-layers: --text-encoder {cfg.text_encoder} has no layers to freeze")
         model.text_encoder.freeze(cfg.frozen_text_layers)
+    _freeze_modules(model, cfg.frozen_modules)
     parts = parts_of(model)
     for name in checkpointed_parts(cfg.checkpoint_activations, list(parts)):
         for module in parts[name]:
             checkpoint_activations(module)
     if cfg.compile_model:
         compile_modules([module for modules in parts.values() for module in modules])
+
+
+def _freeze_modules(model: nn.Module, option: str) -> None:
+    """Apply --frozen-modules.
+
+    Raises:
+        ConfigError: a name that is no module of the model, or nothing is left to train.
+    """
+    modules = dict(model.named_children())
+    for name in filter(None, (name.strip() for name in option.split(","))):
+        if name not in modules:
+            known = ", ".join(name for name, module in modules.items() if any(True for _ in module.parameters()))
+            raise ConfigError(f"--frozen-modules: the model has no module {name!r}; choices: {known}")
+        modules[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("--frozen-modules and the other options freeze the whole model: nothing is left to train")
 
 
 def checkpointed_parts(option: str, known: list[str]) -> list[str]:

@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mvlm_plugin.encoders.efficientnet_lite import EfficientNetLite, build_efficientnet_lite0
+from mvlm_plugin.encoders.efficientnet_lite import (
+    EfficientNetLite,
+    build_efficientnet_lite0,
+    build_efficientnet_lite0_s16,
+)
 from mvlm_plugin.interop.pretrained import load_pretrained
 from mvlm_plugin.interop.reading import WeightsError
 from mvlm_plugin.modules.pixels import PixelNormalization
@@ -138,3 +142,27 @@ def test_packaged_weights_of_an_encoder_without_a_package(tmp_path: Path) -> Non
     cfg = tiny_config(image_encoder_weights="packaged")
     with pytest.raises(WeightsError, match="--image-encoder-weights packaged: no package carries weights"):
         load_pretrained(make_model(cfg), cfg, make_dictionary(), tmp_path)
+
+
+def test_the_cut_network_gives_the_feature_map_before_the_last_reduction(levels: Tensor) -> None:
+    torch.manual_seed(0)
+    network = roughen(reference.EfficientNet.from_name("efficientnet-lite0", image_size=SIZE), 0.02).eval()
+    state = network.state_dict()
+    encoder = build_efficientnet_lite0_s16(SimpleNamespace(image_size=SIZE, train_batch_norm=False)).eval()
+    converted = encoder.convert_weights(state)
+    missing, unexpected = encoder.load_state_dict(converted, strict=False)
+    assert set(missing) == set(encoder.new_parameters)
+    assert unexpected == []
+    seen = []
+    blocks = network._blocks
+    first_of_stride_32 = [n for n, block in enumerate(blocks) if block._block_args.stride in ([2], 2)][-1]
+    blocks[first_of_stride_32].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network.extract_features((levels.float() - 127) / 128)
+    actual = encoder.feature_map(PixelNormalization()(levels))
+    assert actual.shape == (2, 112, SIZE // 16, SIZE // 16)
+    assert actual.std() > 1e-3
+    torch.testing.assert_close(actual, seen[0], atol=1e-5, rtol=1e-4)
+    assert (encoder.patch_size, encoder.width) == (16, 112)
+    assert encoder(PixelNormalization()(levels)).shape == (2, (SIZE // 16) ** 2 + 1, 112)
+    with pytest.raises(ValueError, match="100 is not divisible by 16"):
+        build_efficientnet_lite0_s16(SimpleNamespace(image_size=100, train_batch_norm=False))

@@ -132,6 +132,35 @@ def test_more_stages_than_there_are_cannot_be_frozen() -> None:
         make_model(tiny_config(frozen_image_stages=5))
 
 
+def test_frozen_modules_get_no_gradient_and_the_others_do() -> None:
+    cfg = tiny_config(frozen_modules="image_encoder, text_encoder,image_adapter,text_adapter,contrastive")
+    model = make_model(cfg)
+    criterion = make_criterion(mlm=0.0, mim=0.0, itc=0.0)
+    criterion(model, make_batch(cfg, (5, 3, 8)))[0].backward()
+    for name, parameter in model.named_parameters():
+        part = name.partition(".")[0]
+        if part in {"fusion", "matching"}:
+            assert parameter.grad is not None, name
+        else:
+            assert parameter.grad is None, name
+        assert parameter.requires_grad == (part in {"fusion", "matching", "mlm_head", "image_decoder"}), name
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("fusoin", "no module 'fusoin'; choices: image_encoder"),
+        (
+            "image_encoder,text_encoder,image_adapter,text_adapter,fusion,image_decoder,mlm_head,contrastive,matching",
+            "nothing is left to train",
+        ),
+    ],
+)
+def test_modules_that_cannot_be_frozen_are_told(names: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_model(tiny_config(frozen_modules=names))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
