@@ -32,7 +32,7 @@ def fingerprint_of(manifest: Mapping[str, Any]) -> str:
         for name in sorted(files):
             if name != REJECTED and not (is_outside and name.endswith(".images.idx")):
                 digest.update(f"{name}\0{files[name]['sha256']}\n".encode())
-    except (AttributeError, KeyError, TypeError, UnicodeEncodeError) as error:
+    except (LookupError, TypeError, UnicodeEncodeError) as error:
         raise DataBinError(
             f"the files listed in {MANIFEST} are damaged ({error!r}); prepare the data again."
         ) from error
