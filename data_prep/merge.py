@@ -4,15 +4,16 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mvlm_plugin.data.databin import FORMAT_VERSION, MANIFEST, REJECTED
+from mvlm_plugin.data.fingerprint import fingerprint_of, joined_fingerprint
 from mvlm_plugin.data.token_file import token_type
 from mvlm_plugin.data.tokenizers import CaptionTokenizer
+from mvlm_plugin.environment import environment
 
 from .destination import hash_files
 from .encoding import encode_captions, ensure_tokenizer
@@ -23,6 +24,9 @@ from .plan import REJECTED as PLAN_REJECTED
 from .records import PrepError, RejectionLog, summary_of
 from .split_merge import Duplicates, ImageMerger, TextMerger
 from .work import TRAIN, Job, WorkFolder
+
+# What decodes, scales, reads and cuts into tokens; the manifest says which versions did.
+_PACKAGES = ("numpy", "pillow", "sentencepiece", "tokenizers", "pyarrow", "ijson", "fsspec", "ray")
 
 ExtraFiles = Callable[[Path], None]
 
@@ -123,7 +127,7 @@ def merge_parts(
     logs = [work.plan / PLAN_REJECTED, *(folder / PART_REJECTED for folder in parts.folders), merged]
     common = {
         "format_version": FORMAT_VERSION,
-        "mvlm_plugin_version": _package_version(),
+        "made_with": environment(_PACKAGES),
         "request": {**job.request, "shards": shards},
         "source": job.source,
         "tokenizer": {"kind": job.tokenizer["kind"], "vocab_size": len(tokenizer.dictionary)},
@@ -184,11 +188,13 @@ def _finish(
         if shards > 1:
             manifest["shard"] = number
         manifest["files"] = hash_files(folder, known)
+        manifest["fingerprint"] = fingerprint_of(manifest)
         _write_manifest(folder, manifest)
     if shards == 1:
         return manifests[0]
     totals = {"shards": [folder.name for folder in folders], **common, "splits": _total_splits(manifests)}
     totals["files"] = hash_files(out, {}, [f"{folder.name}/{MANIFEST}" for folder in folders])
+    totals["fingerprint"] = joined_fingerprint([manifest["fingerprint"] for manifest in manifests])
     _write_manifest(out, totals)
     return totals
 
@@ -206,10 +212,3 @@ def _total_splits(manifests: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-
-
-def _package_version() -> str:
-    try:
-        return version("mvlm-plugin")
-    except PackageNotFoundError:
-        return "unknown"

@@ -5,12 +5,12 @@ import logging
 import os
 import shutil
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import mvlm_plugin  # noqa: F401  (registers what the checkpoint names)
 
 from .data.databin import DataBinError
+from .environment import package_version
 from .interface.checkpoint import read_checkpoint
 from .interface.exported import is_export, publish, read_export, write_export
 from .interface.loading import build
@@ -42,7 +42,7 @@ def export(path: Path, out: Path, data: str | None = None, overwrite: bool = Fal
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
-        write_export(saved, model, version("mvlm-plugin"), partial)
+        write_export(saved, model, package_version(), partial)
         build(read_export(partial), "cpu")  # what cannot be read is not published
         publish(partial, out)
     finally:

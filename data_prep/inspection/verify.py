@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mvlm_plugin.data.databin import DICTIONARY, MANIFEST, REJECTED, DataBinError, read_manifest
+from mvlm_plugin.data.fingerprint import fingerprint_of
 from mvlm_plugin.data.images import DEFAULT_MAX_PIXELS
 from mvlm_plugin.data.tokenizers import load_tokenizer
 
@@ -70,6 +71,8 @@ def _verify_one(folder: Path, manifest: dict[str, Any], workers: int) -> list[st
     if problems:
         return problems
     problems.extend(_file_problems(folder, manifest["files"]))
+    if manifest.get("fingerprint", expected := fingerprint_of(manifest)) != expected:
+        problems.append(f"{MANIFEST}: the fingerprint is not that of the files which it lists")
     dictionary = None
     try:
         dictionary = load_tokenizer(folder).dictionary

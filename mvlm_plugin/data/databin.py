@@ -20,7 +20,10 @@ and once ``manifest.json``, ``dict.txt``, the tokenizer's own files and ``reject
     splits.SPLIT             images, captions, tokens, unknown_tokens, image_modes, image_bytes, images_per_text,
                              fields: {name: {"type": "integer" | "number" | "string" | "list", "missing": count}}
     rejected, excluded, duplicates   counts of what was left out
+    request, source          the options and the source that it was made from
+    made_with                versions of program, Python and packages, git revision (environment.py)
     files                    {name: {"bytes", "sha256"}}
+    fingerprint              of the data (fingerprint.py)
 
 A sharded data-bin is a folder of whole data-bins, ``shard0``, ``shard1``, ...; its manifest has ``format_version`` and
 ``shards``, the names of those folders. Splits other than train lie in the first.

@@ -8,6 +8,7 @@ import torch
 
 from ..models.fused_encoders import FusedEncoders
 from ..models.mvlm import OBJECTIVES
+from ..training_record import record_of, summary_of
 
 _PRETRAINING = "joint_masked_vl"
 # fairseq's default of --restore-file: the run's own last checkpoint.
@@ -24,14 +25,14 @@ def protocol_of(path: str, task: Any, model: FusedEncoders, **more: Any) -> dict
 
     Returns:
         ``checkpoint``; ``stage``; ``objectives``, where the training had some of MLM, MIM, ITC and ITM; ``trained_on``:
-        data-bin of the checkpoint's own training; ``updates`` of that training; ``resolution`` in pixels; ``data``:
-        the data-bin that is evaluated; then ``more``.
+        data-bin of the checkpoint's own training; ``updates`` of that training; ``made_with``: the versions that made
+        it, where it tells; ``resolution`` in pixels; ``data``: the data-bin that is evaluated; then ``more``.
 
     Raises:
         OSError: no such file.
         ValueError: the file is no checkpoint of fairseq-train.
     """
-    cfg, history = _read_record(path)
+    cfg, history, made_with = _read_record(path)
     updates, earlier = updates_of(history)
     trained_on = str(cfg["task"]["data"])
     share = cfg["task"].get("data_fraction", 1.0)
@@ -45,6 +46,7 @@ def protocol_of(path: str, task: Any, model: FusedEncoders, **more: Any) -> dict
         **({"objectives": ", ".join(objectives)} if objectives else {}),
         "trained_on": trained_on,
         "updates": updates,
+        **({"made_with": made_with} if made_with else {}),
         "resolution": model.cfg.image_size,
         "data": task.cfg.data,
     }
@@ -89,13 +91,15 @@ def updates_of(history: Sequence[dict[str, Any]]) -> tuple[int, int]:
     return (counts[-1], sum(counts[:-1])) if counts else (0, 0)
 
 
-def _read_record(path: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Configuration and list of runs of a checkpoint; its tensors stay on the disk."""
+def _read_record(path: str) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
+    """Configuration, list of runs and versions of a checkpoint; its tensors stay on the disk."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         cfg, history = state["cfg"], state["optimizer_history"]
         if not {"task", "checkpoint"} <= set(cfg):
             raise KeyError("task")
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        record = record_of(state)
+        made_with = "" if record is None else summary_of(record)
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
         raise ValueError(f"{path} is no checkpoint of fairseq-train: {error}") from error
-    return cfg, history
+    return cfg, history, made_with

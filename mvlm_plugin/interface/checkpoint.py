@@ -12,6 +12,7 @@ from ..evaluate.protocol import stage_of, updates_of
 from ..interop.norm_eps import EPS_ENTRIES
 from ..interop.reading import WeightFiles, WeightsError, read_weights
 from ..models.pair_classifier import HEAD
+from ..training_record import KEY, record_of
 from .model_config import read_config
 from .saved import Saved
 
@@ -64,7 +65,9 @@ def _training(path: Path, content: Mapping[str, Any], trained_on: str) -> dict[s
     """How the model was trained, for those who measure it."""
     try:
         updates, earlier = updates_of(content["optimizer_history"])
-        return {"stage": stage_of(content["cfg"], earlier), "trained_on": trained_on, "updates": updates}
+        record = record_of(content)
+        made_with = {} if record is None else {KEY: record}
+        return {"stage": stage_of(content["cfg"], earlier), "trained_on": trained_on, "updates": updates, **made_with}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its record of the training is damaged ({error!r})") from error
 

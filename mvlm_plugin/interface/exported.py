@@ -37,9 +37,11 @@ _KEYS: dict[str, type] = {
     "model": dict,
     "eval_transform": str,
     "tokenizer": str,
-    "training": dict,
+    "training": dict,  # stage, trained_on, updates; provenance (training_record.py), where the checkpoint has it
 }
 _MOST_TEXT = 1000  # characters of a value
+_MOST_IN_DICT = 10_000
+_MOST_TRAINING = 1_000_000  # with the record of what made it: every shard, every resumption
 _MOST_FILE = 64 * 2**20  # bytes of a file of the tokenizer
 
 
@@ -136,7 +138,8 @@ def _check_keys(config: Mapping[str, Any], path: Path) -> None:
         raise WeightsError(f"{path} is damaged: missing entries: {missing}; unknown entries: {unknown}")
     for name, kind in _KEYS.items():
         value = config[name]
-        if not isinstance(value, kind) or len(str(value)) > _MOST_TEXT * (10 if kind is dict else 1):
+        most = _MOST_TRAINING if name == "training" else _MOST_IN_DICT if kind is dict else _MOST_TEXT
+        if not isinstance(value, kind) or len(str(value)) > most:
             raise WeightsError(f"{path} is damaged: {name} is no {kind.__name__}, or too long")
 
 

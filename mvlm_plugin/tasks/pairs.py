@@ -36,6 +36,7 @@ class PairsTask(FairseqTask):
         self.dictionary.add_symbol("<mask>")
         self.autocast = Autocast(cfg)
         self._source = DataSource(cfg, dictionary, self.make_dataset)
+        self.provenance: dict[str, Any] = {}  # see training_record.py, which fills it when a training begins
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> Self:
@@ -76,8 +77,8 @@ class PairsTask(FairseqTask):
         return model
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
-        """fairseq's hook: the task's state (records of pre-trained weights) where a resumed run finds it."""
-        return {type(self).__name__: self.state_dict()}
+        """fairseq's hook: the task's state (records of pre-trained weights) and the record of what made it."""
+        return {type(self).__name__: self.state_dict(), "provenance": self.provenance}
 
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
         """fairseq's hook on resuming: the checkpoint's weights win, and so do its records."""

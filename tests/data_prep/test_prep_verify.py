@@ -10,6 +10,7 @@ from prep_helpers import Source
 
 from data_prep.cli import main
 from data_prep.files import sha256_of
+from mvlm_plugin.data.fingerprint import fingerprint_of
 
 
 def flip_byte(path: Path, position: int) -> None:
@@ -33,6 +34,7 @@ def forge_hashes(databin: Path) -> None:
     manifest = json.loads((databin / "manifest.json").read_text())
     for name, entry in manifest["files"].items():
         entry.update(bytes=(databin / name).stat().st_size, sha256=sha256_of(str(databin / name)))
+    manifest["fingerprint"] = fingerprint_of(manifest)
     (databin / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -66,6 +66,19 @@ def test_an_export_is_complete_and_holds_no_pickle(exported: Path, copied: Path)
     assert outputs(load(copied, device="cpu")) == outputs(load(exported, device="cpu"))
 
 
+def test_what_made_the_checkpoint_goes_along(checkpoint: Path, tmp_path: Path) -> None:
+    entries = [{"path": f"shard{number}", "fingerprint": "0" * 64} for number in range(200)]
+    record = {"runs": [{"from_update": 0, "data": entries, "packages": {"torch": "2.6"}}]}
+    state = torch.load(checkpoint)
+    torch.save({**state, "extra_state": {"provenance": record}}, tmp_path / "recorded.pt")
+    export(tmp_path / "recorded.pt", tmp_path / "exported")
+    assert json.loads((tmp_path / "exported" / "config.json").read_text())["training"]["provenance"] == record
+    assert read_export(tmp_path / "exported").training["provenance"] == record
+    torch.save({**state, "extra_state": {"provenance": 7}}, tmp_path / "damaged.pt")
+    with pytest.raises(ValueError, match="record of data and versions is damaged"):
+        read_checkpoint(tmp_path / "damaged.pt")
+
+
 @pytest.mark.parametrize("write", [write_gpt2, write_wordpiece])
 def test_every_tokenizer_goes_along(write: Callable[[Path], Path], tmp_path: Path) -> None:
     (tmp_path / "data-bin").mkdir()
@@ -115,6 +128,8 @@ def change_config(folder: Path, **values: Any) -> None:
         ({"model": []}, "model is no dict"),
         ({"architecture": 7}, "architecture is no str"),
         ({"eval_transform": "decode|" * 1000}, "eval_transform is no str, or too long"),
+        ({"training": {"stage": "x" * 1_000_000}}, "training is no dict, or too long"),
+        ({"model": {"fusion": "x" * 10_000}}, "model is no dict, or too long"),
         ({"tokenizer": "../../x"}, r"unknown tokenizer '\.\./\.\./x'"),
         ({"tokenizer": "gpt2_bpe"}, r"lacks encoder\.json"),
         ({"architecture": "mine", "model": {"mine": 7}}, "architecture 'mine' has options.*: mine"),
