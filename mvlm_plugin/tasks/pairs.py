@@ -9,6 +9,7 @@ from fairseq.data import Dictionary
 from fairseq.tasks import FairseqTask
 
 from ..allocator import keep_freed_memory
+from ..checkpointing.loop import PATIENCE, patience_state
 from ..data.databin import shard_folders
 from ..data.dataset import JointMaskedDataset
 from ..data.tokenizers import load_dictionary
@@ -76,8 +77,8 @@ class PairsTask(FairseqTask):
         return model
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
-        """fairseq's hook: the task's state (records of pre-trained weights) where a resumed run finds it."""
-        return {type(self).__name__: self.state_dict()}
+        """fairseq's hook: the task's state (records of pre-trained weights) and patience where a resumed run finds them."""
+        return {type(self).__name__: self.state_dict(), PATIENCE: patience_state()}
 
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
         """fairseq's hook on resuming: the checkpoint's weights win, and so do its records."""
