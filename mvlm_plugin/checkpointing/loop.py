@@ -22,7 +22,7 @@ def training_loop() -> ModuleType | None:
 
 
 def patience_state() -> dict[str, Any]:
-    """The best validation so far and how many have passed since, as --patience counts; empty where it counts nothing."""
+    """The best validation so far and how many have passed since, as --patience counts; empty where it does not."""
     counter = getattr(training_loop(), "should_stop_early", None)
     return {name: getattr(counter, name) for name in _FIELDS if hasattr(counter, name)}
 

@@ -77,7 +77,7 @@ class PairsTask(FairseqTask):
         return model
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
-        """fairseq's hook: the task's state (records of pre-trained weights) and patience where a resumed run finds them."""
+        """fairseq's hook: what a resumed run finds: records of pre-trained weights, and how patient it still is."""
         return {type(self).__name__: self.state_dict(), PATIENCE: patience_state()}
 
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
