@@ -16,7 +16,7 @@ import torch
 import mvlm_plugin  # noqa: F401  (registers all before the processes are forked)
 
 LIMIT = 900.0  # seconds for anything to happen; far more than it takes on a busy machine
-_UPDATE = re.compile(r'\| train_inner \| .*"num_updates": "(\d+)"')
+_UPDATE = re.compile(r'train_inner.*"num_updates": "(\d+)"')  # the form of the log depends on what set it up
 
 
 class Run:
@@ -31,7 +31,8 @@ class Run:
 
     def __init__(self, arguments: list[str], ranks: int, log: Path, prepare: Callable[[int], None] | None = None):
         self.log = log
-        self._begin = log.stat().st_size if log.exists() else 0
+        log.touch()
+        self._begin = log.stat().st_size
         port = _free_port()
         self.pids = [self._fork(arguments, rank, ranks, port, prepare) for rank in range(ranks)]
         self.statuses: dict[int, int] = {}
