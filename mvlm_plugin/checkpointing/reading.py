@@ -14,6 +14,7 @@ import torch.distributed as dist
 from fairseq import checkpoint_utils
 
 from ..distributed import rank, world_size
+from ..ranks import keep_training_batch
 from .errors import CheckpointError
 from .loop import go_on, training_loop
 from .stopping import follow_signals
@@ -39,6 +40,7 @@ def load_checkpoint(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
     Raises:
         CheckpointError: the file asked for is damaged or absent, or all files of the folder are damaged.
     """
+    keep_training_batch(trainer)
     loop = training_loop()
     if loop is not None:
         follow_signals(loop, trainer)

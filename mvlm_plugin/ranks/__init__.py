@@ -2,7 +2,7 @@
 
 from .agreement import StopAgreement
 from .errors import step
-from .idle import without_pairs
+from .idle import keep_training_batch, without_pairs
 from .join import RanksConfig, join_ranks
 from .launch import follow_launcher
 from .watch import connect_store
@@ -13,6 +13,7 @@ __all__ = [
     "connect_store",
     "follow_launcher",
     "join_ranks",
+    "keep_training_batch",
     "step",
     "without_pairs",
 ]
