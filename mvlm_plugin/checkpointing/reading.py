@@ -161,6 +161,9 @@ def find_damage(path: str) -> str:
                 return "it is no file of torch.save()"
         with zipfile.ZipFile(path) as archive:
             part = archive.testzip()
-        return f"the sum of its part {part} is wrong" if part else ""
+        if part:
+            return f"the sum of its part {part} is wrong"
+        torch.load(path, map_location="cpu", mmap=True, weights_only=True)  # its structure; tensors are not read
     except _UNREADABLE as error:
-        return f"it is cut short or overwritten: {error}"
+        return f"it cannot be read: {(str(error).splitlines() or [repr(error)])[0]}"
+    return ""
