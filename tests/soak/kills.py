@@ -65,18 +65,30 @@ class Soak:
         self.random = random.Random(args.seed)
         self.data = make_data(args.task, folder / "data-bin")
         self.killed = folder / "killed"
+        self.run: Run | None = None
 
     def start(self, save_dir: Path, prepare: KillWhileWriting | None = None) -> Run:
         """Start the same command as ever."""
         args = self.args
         arguments = train_arguments(args.task, self.data, save_dir, args.updates, args.ranks, args.workers)
-        return Run(arguments, args.ranks, save_dir.with_suffix(".log"), prepare)
+        self.run = Run(arguments, args.ranks, save_dir.with_suffix(".log"), prepare)
+        return self.run
 
     def finish(self, save_dir: Path) -> dict:
         """Let a run come to its end; the content of its last checkpoint."""
         run = self.start(save_dir)
         assert run.wait() == [0] * self.args.ranks, run.text()[-3000:]
         return torch.load(save_dir / "checkpoint_last.pt", weights_only=True)
+
+    def all(self, kinds: list[str]) -> tuple[dict, dict]:
+        """What the run that was killed ends with, and the one that was not."""
+        args = self.args
+        expected = self.finish(self.folder / "whole")
+        print(f"{args.task}, {args.ranks} ranks: {args.updates} updates left alone", flush=True)
+        for number in range(args.kills):
+            kind = kinds[number] if number < len(kinds) else self.random.choice(kinds)
+            print(f"kill {number + 1}: {self.kill(kind)}", flush=True)
+        return self.finish(self.killed), expected
 
     def kill(self, kind: str) -> str:
         """Start, kill at a random moment, and check what is left; a line that says what happened."""
@@ -154,12 +166,11 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         soak = Soak(args, Path(folder))
         began = time.monotonic()
-        expected = soak.finish(Path(folder) / "whole")
-        print(f"{args.task}, {args.ranks} ranks: {args.updates} updates left alone", flush=True)
-        for number in range(args.kills):
-            kind = kinds[number] if number < len(kinds) else soak.random.choice(kinds)
-            print(f"kill {number + 1}: {soak.kill(kind)}", flush=True)
-        found = soak.finish(soak.killed)
+        try:
+            found, expected = soak.all(kinds)
+        finally:
+            if soak.run:
+                soak.run.send(signal.SIGKILL, list(range(args.ranks)))
     parts = [name for name in ("model", "last_optimizer_state") if not same(found[name], expected[name])]
     if not same(found["optimizer_history"][-1], expected["optimizer_history"][-1]):  # the others: each restart
         parts.append("number of updates or learning rate")
