@@ -10,6 +10,7 @@ from . import log_levels  # noqa: F401  (before fairseq is imported)
 
 if os.environ.get("MVLM_PLUGIN_REGISTER") != "0":
     from . import criterions, encoders, fusion, heads, models, optim, tasks  # noqa: F401
+    from .checkpointing import keep_checkpoints
     from .checkpoints import allow_fairseq_checkpoints
     from .data.images import RgbImage
     from .data.transforms import Draw, register_image_operation
@@ -20,6 +21,7 @@ if os.environ.get("MVLM_PLUGIN_REGISTER") != "0":
     from .registry import register_fusion, register_image_decoder, register_image_encoder, register_text_encoder
 
     allow_fairseq_checkpoints()
+    keep_checkpoints()
     follow_launcher()
 
 __all__ = [

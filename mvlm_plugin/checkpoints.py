@@ -9,36 +9,14 @@ from fairseq import checkpoint_utils
 
 from .data.databin import DataBinError
 from .models.mvlm import MvlmModel
-from .training_record import finetuned_checkpoint, follow_checkpoint
 
 # The classes that fairseq pickles into a checkpoint; everything else stays refused.
 ALLOWED = (argparse.Namespace,)
 
 
-_fairseq_load_checkpoint = checkpoint_utils.load_checkpoint
-
-
 def allow_fairseq_checkpoints() -> None:
-    """Let torch.load(weights_only=True) read fairseq's checkpoints, on every rank. No code of a file runs."""
+    """Let torch.load(weights_only=True) read fairseq's checkpoints. No code of a file runs."""
     torch.serialization.add_safe_globals(list(ALLOWED))
-    checkpoint_utils.load_checkpoint = _load_on_all_ranks
-
-
-def _load_on_all_ranks(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
-    """fairseq's, but each rank reads the file: rank 0 would send what it read as a pickle that torch.load refuses.
-
-    The record of what made the checkpoint goes on with the training.
-    """
-    options = trainer.cfg.checkpoint
-    asked = options.load_checkpoint_on_all_dp_ranks
-    options.load_checkpoint_on_all_dp_ranks = True
-    finetuned = finetuned_checkpoint(cfg, trainer.checkpoint_suffix)
-    try:
-        extra_state, epoch_iterator = _fairseq_load_checkpoint(cfg, trainer, **kwargs)
-    finally:
-        options.load_checkpoint_on_all_dp_ranks = asked  # checkpoints keep the options that the user gave
-    follow_checkpoint(cfg, trainer, extra_state, finetuned)
-    return extra_state, epoch_iterator
 
 
 def open_checkpoint(path: str, data: str) -> tuple[MvlmModel, Any]:

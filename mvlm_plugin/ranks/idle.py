@@ -15,3 +15,25 @@ def without_pairs(sample: dict[str, Any]) -> dict[str, Any]:
     """
     inputs = sample["net_input"]
     return {**sample, "net_input": {**inputs, "image_ids": torch.full_like(inputs["image_ids"], NO_PAIR)}}
+
+
+def keep_training_batch(trainer: Any) -> None:
+    """Let fairseq repeat a training batch in training, also after a validation.
+
+    It repeats the first batch of the data that it opened last. One of validation may be larger than --batch-size, and a
+    run that goes on from a checkpoint would repeat another batch than one that was never stopped.
+    """
+    open_data, train_step = trainer.get_train_iterator, trainer.train_step
+    batch: Any = None
+
+    def open_and_keep(*args: Any, **kwargs: Any) -> Any:
+        nonlocal batch
+        iterator = open_data(*args, **kwargs)
+        batch = trainer._dummy_batch
+        return iterator
+
+    def train_on_kept(*args: Any, **kwargs: Any) -> Any:
+        trainer.reset_dummy_batch(batch)
+        return train_step(*args, **kwargs)
+
+    trainer.get_train_iterator, trainer.train_step = open_and_keep, train_on_kept

@@ -148,15 +148,29 @@ class PeerWatch:
 
 def start_watch(timeout: float) -> PeerWatch | None:
     """Watch the processes of the default group; None where they share no network store (``file://``)."""
+    store = connect_store("mvlm-peers", timeout)
+    if store is None:
+        logger.warning("no watch over other processes: they share no network store")
+        return None
+    return PeerWatch(store, dist.get_rank(), dist.get_world_size(), timeout)
+
+
+def connect_store(purpose: str, timeout: float) -> dist.Store | None:
+    """A connection of its own to the store of the default group; None where that is no network store.
+
+    The main thread may block on the group's connection for as long as another process takes.
+
+    Args:
+        purpose: keeps the keys apart from those of others; a restart of the job has keys of its own.
+        timeout: seconds to wait for an answer.
+    """
     store = dist.distributed_c10d._get_default_store()
     while isinstance(store, dist.PrefixStore):
         store = store.underlying_store
     if not isinstance(store, dist.TCPStore):
-        logger.warning("no watch over other processes: their store is a %s", type(store).__name__)
         return None
-    # A connection of its own: the main thread may block on the group's for as long as another process takes.
     own = dist.TCPStore(
         store.host, store.port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout)
     )
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return PeerWatch(dist.PrefixStore(f"mvlm-peers-{attempt}", own), dist.get_rank(), dist.get_world_size(), timeout)
+    return dist.PrefixStore(f"{purpose}-{attempt}", own)

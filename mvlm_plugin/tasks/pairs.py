@@ -9,6 +9,7 @@ from fairseq.data import Dictionary
 from fairseq.tasks import FairseqTask
 
 from ..allocator import keep_freed_memory
+from ..checkpointing.loop import PATIENCE, patience_state
 from ..data.databin import shard_folders
 from ..data.dataset import JointMaskedDataset
 from ..data.tokenizers import load_dictionary
@@ -77,8 +78,15 @@ class PairsTask(FairseqTask):
         return model
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
-        """fairseq's hook: the task's state (records of pre-trained weights) and the record of what made it."""
-        return {type(self).__name__: self.state_dict(), "provenance": self.provenance}
+        """fairseq's hook: the task's state, how patient the run still is, and the record of what made it.
+
+        The state holds the records of pre-trained weights.
+        """
+        return {
+            type(self).__name__: self.state_dict(),
+            PATIENCE: patience_state(),
+            "provenance": self.provenance,
+        }
 
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
         """fairseq's hook on resuming: the checkpoint's weights win, and so do its records."""

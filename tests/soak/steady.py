@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.soak.figures import LIMITS, Sample, figures_of, problems_of  # noqa: E402
-from tests.soak.processes import children, usage  # noqa: E402
+from tests.soak.usage import children, usage  # noqa: E402
 
 BIN = Path(sys.executable).parent
 WORKERS = 2
