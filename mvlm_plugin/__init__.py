@@ -13,6 +13,7 @@ if os.environ.get("MVLM_PLUGIN_REGISTER") != "0":
     from .checkpoints import allow_fairseq_checkpoints
     from .data.images import RgbImage
     from .data.transforms import Draw, register_image_operation
+    from .guards import guard_trainers
     from .interface import load
     from .models.architectures import register_architecture
     from .models.config import MvlmConfig
@@ -21,6 +22,7 @@ if os.environ.get("MVLM_PLUGIN_REGISTER") != "0":
 
     allow_fairseq_checkpoints()
     follow_launcher()
+    guard_trainers()
 
 __all__ = [
     "Draw",

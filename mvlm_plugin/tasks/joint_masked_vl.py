@@ -14,6 +14,7 @@ from ..data.dataset import JointMaskedDataset
 from ..distributed import rank
 from ..evaluation.pair_table import FIGURES, PairTable
 from ..evaluation.pretraining import COLUMNS, GroupResult, evaluate_group
+from ..guards import GuardConfig
 from ..models.mvlm import OBJECTIVES, MvlmModel
 from ..ranks import RanksConfig, step, without_pairs
 from .autocast import AutocastConfig
@@ -23,7 +24,7 @@ from .pairs import PairsTask
 
 
 @dataclass
-class JointMaskedVLConfig(DataConfig, RanksConfig, GlobalBatchConfig, AutocastConfig):
+class JointMaskedVLConfig(DataConfig, RanksConfig, GlobalBatchConfig, GuardConfig, AutocastConfig):
     """All options of the task, by the files that read them."""
 
 
@@ -66,6 +67,7 @@ class JointMaskedVLTask(PairsTask):
             if result is None:
                 result = super().train_step(sample, model, self.autocast.around(criterion), *rest, **kwargs)
         loss, sample_size, log = result
+        self.guard.updates.saw(loss)
         log.update({f"pairs_{name}": count for name, count in sample.get("source_pairs", {}).items()})
         return loss, sample_size, log
 

@@ -216,7 +216,7 @@ def test_bad_images_are_replaced_from_the_fraction(tiny_databin: Path) -> None:
         file.seek(record.offset)
         file.write(b"spam")
     samples = [data[index] for index in range(len(data))]
-    assert sum(sample.bad_images > 0 for sample in samples) == 1 + images[0] % 3
+    assert sum(len(sample.bad) > 0 for sample in samples) == 1 + images[0] % 3
     assert {sample.pair for sample in samples} < set(pairs)
 
 
