@@ -1,5 +1,7 @@
 """Training runs of a tiny model in this process."""
 
+import copy
+import functools
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,21 +13,30 @@ from fairseq import checkpoint_utils, metrics, options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.trainer import Trainer
 from fairseq_cli import train as fairseq_train
+from omegaconf import OmegaConf
 
 from mvlm_plugin.criterions.joint_masked_vl import JointMaskedVLCriterion
 
 
-def train(data: Path, folder: Path, *arguments: object, updates: int = 6, arch: str = "mvlm_tiny") -> dict[str, Any]:
-    """fairseq-train on the CPU; returns its last checkpoint."""
+@functools.cache
+def _options(optimizer: str) -> Any:
+    """fairseq's configuration of a small run; composing it takes seconds."""
     command = [
-        data, "--task", "joint_masked_vl", "--arch", arch, "--criterion", "joint_masked_vl", "--image-size", 32,
-        "--image-encoder", "vit_tiny_patch8", "--image-mask-block", 16, "--fusion-layers", 1, "--optimizer", "adam",
-        "--lr", 1e-3, "--batch-size", 8, "--max-update", updates, "--save-dir", folder, "--cpu",
-        "--disable-validation", "--no-epoch-checkpoints", "--log-format", "json", "--log-interval", 1, "--num-workers",
-        0, *arguments,
+        "--task", "joint_masked_vl", "--arch", "mvlm_tiny", "--criterion", "joint_masked_vl", "--image-size", 32,
+        "--image-encoder", "vit_tiny_patch8", "--image-mask-block", 16, "--fusion-layers", 1, "--optimizer", optimizer,
+        "--lr", 1e-3, "--batch-size", 6, "--cpu", "--disable-validation", "--no-epoch-checkpoints", "--log-format",
+        "json", "--log-interval", 1, "--num-workers", 0, "--mlm-weight", 0, "--itm-weight", 0,
     ]  # fmt: skip
     parser = options.get_training_parser()
-    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, list(map(str, command))))
+    return convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, ["data", *map(str, command)]))
+
+
+def train(data: str | Path, folder: Path, updates: int = 6, optimizer: str = "adam", **changes: Any) -> dict[str, Any]:
+    """fairseq-train on the CPU; returns its last checkpoint. Other options as SECTION__NAME=value."""
+    cfg = copy.deepcopy(_options(optimizer))
+    changes |= {"task__data": str(data), "checkpoint__save_dir": str(folder), "optimization__max_update": updates}
+    for name, value in changes.items():
+        OmegaConf.update(cfg, name.replace("__", "."), value)
     metrics.reset()
     fairseq_train.main(cfg)
     return checkpoint_utils.load_checkpoint_to_cpu(str(folder / "checkpoint_last.pt"))

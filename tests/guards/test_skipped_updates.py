@@ -8,6 +8,7 @@ import pytest
 import torch
 from fairseq import metrics
 
+from mvlm_plugin.criterions.joint_masked_vl import JointMaskedVLCriterion
 from mvlm_plugin.data.pair_list import read_pairs
 from mvlm_plugin.guards.skipped_updates import NotFiniteError
 from tests.guards.runs import spoil_losses, train, updates_of
@@ -16,15 +17,15 @@ from tests.helpers import write_databin
 BAD_PAIR = 17
 
 
-@pytest.mark.parametrize("optimizer", [("adam",), ("adamw_parts", "--weight-ema", 0.9)], ids=["adam", "adamw_parts"])
-@pytest.mark.parametrize("frequency", [1, 2])
+@pytest.mark.parametrize(("optimizer", "frequency"), [("adam", 1), ("adamw_parts", 2)])
 def test_an_update_that_is_not_finite_is_not_made_and_its_pairs_are_listed(
-    tiny_databin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: tuple, frequency: int
+    tiny_databin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, frequency: int
 ) -> None:
     seen = updates_of(monkeypatch)
     spoil_losses(monkeypatch, lambda sample: BAD_PAIR in sample["id"])
-    arguments = ("--optimizer", *optimizer, "--update-freq", frequency, "--num-workers", 1)
-    checkpoint = train(tiny_databin, tmp_path / "run", *arguments, updates=8 // frequency)
+    average = {"optimizer__weight_ema": 0.9} if optimizer == "adamw_parts" else {}
+    more = {"optimization__update_freq": [frequency], "dataset__num_workers": 1, **average}
+    checkpoint = train(tiny_databin, tmp_path / "run", 8 // frequency, optimizer, **more)
     bad = [pairs for pairs in seen if BAD_PAIR in pairs]
     assert bad
     assert len(seen) == 8 // frequency + len(bad), "a skipped update counts as none"
@@ -48,7 +49,7 @@ def test_many_in_a_row_end_the_run_and_the_error_names_the_file(
     seen = updates_of(monkeypatch)
     spoil_losses(monkeypatch, lambda sample: len(seen) > 2, value)
     with pytest.raises(NotFiniteError, match=r"3 updates in a row .*skipped_updates\.rank0\.jsonl"):
-        train(tiny_databin, tmp_path, "--max-skipped-updates", 3)
+        train(tiny_databin, tmp_path, task__max_skipped_updates=3)
     assert len(seen) == 5
     assert [known.pairs for known in read_pairs(tmp_path / "skipped_updates.rank0.jsonl")] == seen[2:]
 
@@ -58,7 +59,7 @@ def test_only_updates_in_a_row_count_together(
 ) -> None:
     seen = updates_of(monkeypatch)
     spoil_losses(monkeypatch, lambda sample: len(seen) % 3 != 0)
-    train(tiny_databin, tmp_path, "--max-skipped-updates", 3, updates=3)
+    train(tiny_databin, tmp_path, updates=3, task__max_skipped_updates=3)
     assert len(seen) == 9
     assert metrics.get_meter("default", "skipped_updates").sum == 6
 
@@ -66,8 +67,6 @@ def test_only_updates_in_a_row_count_together(
 def test_a_loss_that_is_infinite_with_a_finite_gradient_is_not_learned_from(
     tiny_databin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mvlm_plugin.criterions.joint_masked_vl import JointMaskedVLCriterion
-
     forward = JointMaskedVLCriterion.forward
 
     def spoiled(self: object, model: torch.nn.Module, sample: dict, reduce: bool = True) -> tuple:
@@ -76,7 +75,7 @@ def test_a_loss_that_is_infinite_with_a_finite_gradient_is_not_learned_from(
 
     monkeypatch.setattr(JointMaskedVLCriterion, "forward", spoiled)
     with pytest.raises(NotFiniteError, match="1 updates in a row"):
-        train(tiny_databin, tmp_path, "--max-skipped-updates", 1)
+        train(tiny_databin, tmp_path, task__max_skipped_updates=1)
     note = json.loads((tmp_path / "skipped_updates.rank0.jsonl").read_text())
     assert (note["losses"], note["grad_norm"]) == (["inf"], "nan")
 
@@ -103,4 +102,4 @@ def test_a_run_resumed_after_a_skip_goes_on_as_the_uninterrupted_one(
 
 def test_a_limit_of_none_is_refused(tiny_databin: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--max-skipped-updates 0 must be at least 1"):
-        train(tiny_databin, tmp_path, "--max-skipped-updates", 0)
+        train(tiny_databin, tmp_path, task__max_skipped_updates=0)
