@@ -173,7 +173,10 @@ class PairClassificationTask(PairsTask):
         if not sample:
             return torch.zeros(()), 0, {}
         with torch.no_grad():
-            return self.autocast.around(criterion)(model, sample)
+            loss, size, log = self.autocast.around(criterion)(model, sample)
+        if not torch.isfinite(loss):
+            logger.error("validation: the loss %s of texts %s is not finite", float(loss), sample["id"].tolist())
+        return loss, size, log
 
 
 def _some(names: set[str]) -> str:

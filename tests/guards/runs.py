@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from fairseq import checkpoint_utils, metrics, options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.trainer import Trainer
@@ -39,6 +40,8 @@ def train(data: str | Path, folder: Path, updates: int = 6, optimizer: str = "ad
         OmegaConf.update(cfg, name.replace("__", "."), value)
     metrics.reset()
     fairseq_train.main(cfg)
+    if dist.is_initialized():
+        dist.barrier()  # rank 0 writes the checkpoint
     return checkpoint_utils.load_checkpoint_to_cpu(str(folder / "checkpoint_last.pt"))
 
 
