@@ -14,6 +14,10 @@ from .models.mvlm import MvlmModel
 ALLOWED = (argparse.Namespace,)
 
 
+class CheckpointError(RuntimeError):
+    """A checkpoint is none of the model that is to be trained."""
+
+
 _fairseq_load_checkpoint = checkpoint_utils.load_checkpoint
 
 
@@ -24,12 +28,21 @@ def allow_fairseq_checkpoints() -> None:
 
 
 def _load_on_all_ranks(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
-    """fairseq's, but each rank reads the file: rank 0 would send what it read as a pickle that torch.load refuses."""
+    """fairseq's, but each rank reads the file: rank 0 would send what it read as a pickle that torch.load refuses.
+
+    Raises:
+        CheckpointError: the checkpoint is of another architecture or dictionary.
+    """
     options = trainer.cfg.checkpoint
     asked = options.load_checkpoint_on_all_dp_ranks
     options.load_checkpoint_on_all_dp_ranks = True
     try:
         return _fairseq_load_checkpoint(cfg, trainer, **kwargs)
+    except Exception as error:
+        # fairseq says that it cannot load the model, and no more.
+        if error.__context__ is None or not str(error).startswith("Cannot load model parameters"):
+            raise
+        raise CheckpointError(f"{error} {error.__context__}") from error.__context__
     finally:
         options.load_checkpoint_on_all_dp_ranks = asked  # checkpoints keep the options that the user gave
 

@@ -65,8 +65,8 @@ class SkippedUpdates:
             folder: --save-dir.
 
         Raises:
-            NotFiniteError: as many as allowed were skipped in a row, or the forward pass left values that are not finite
-                in the model's statistics.
+            NotFiniteError: as many as allowed were skipped in a row, or the forward pass left values that are not
+                finite in the model's statistics.
         """
         self._in_a_row += 1
         losses = [float(loss) for loss in self._losses]

@@ -22,7 +22,7 @@ _fairseq_clip_grad_norm = Trainer.clip_grad_norm
 _fairseq_check_grad_norms = Trainer._check_grad_norms
 
 
-class _NotFinite(Exception):  # noqa: N818  (ends a step, not the run)
+class _NotFinite(Exception):
     """The gradient's norms over all ranks, one of which is not finite. fairseq's step catches nothing of this type."""
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from mvlm_plugin.data.collate import collate
-from mvlm_plugin.data.replacement import BadPair
 from mvlm_plugin.data.dataset import split_into_groups
+from mvlm_plugin.data.replacement import BadPair
 from tests.helpers import make_dictionary, make_samples, tiny_config
 
 PAD = make_dictionary().pad()

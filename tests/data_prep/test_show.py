@@ -132,7 +132,9 @@ def test_pairs_that_a_run_wrote_down_are_shown_once_each(databin: Path, capsys: 
 def test_a_file_without_pairs_of_the_data_bin_is_refused(databin: Path) -> None:
     listed = databin.parent / "list.jsonl"
     append_pairs(listed, [PairList("a/\x1bb", "valid", [0])])
-    with pytest.raises(PrepError, match=r"names no caption of .*, split train; it names those of: a/\\x1bb, split valid"):
+    with pytest.raises(
+        PrepError, match=r"names no caption of .*, split train; it names those of: a/\\x1bb, split valid"
+    ):
         run(databin, "--ids", listed)
     with pytest.raises(PrepError, match="neither --image nor --out"):
         run(databin, "--ids", listed, "--image")
@@ -141,7 +143,8 @@ def test_a_file_without_pairs_of_the_data_bin_is_refused(databin: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     ["spam", "[1]", '{"databin": "a"}', '{"databin": "a", "split": "train", "pairs": [true]}',
-     '{"databin": 1, "split": "train", "pairs": []}', '{"databin": "a", "split": "train", "pairs": "1"}', "[" * 100_000],
+     '{"databin": 1, "split": "train", "pairs": []}', '{"databin": "a", "split": "train", "pairs": "1"}',
+     "[" * 100_000],
 )  # fmt: skip
 def test_a_damaged_file_of_pairs_is_refused(databin: Path, line: str) -> None:
     listed = databin.parent / "list.jsonl"

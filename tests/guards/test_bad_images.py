@@ -30,9 +30,7 @@ def test_a_few_bad_images_are_listed_with_their_pair_and_reason(
     assert all("image 5 of train.images.idx: checksum differs" in line["reason"] for line in lines)
 
 
-def test_too_many_bad_images_end_the_run(
-    tiny_databin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_bad_images_end_the_run(tiny_databin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bad_images, "LEAST_READ", 20)
     damage(tiny_databin, list(range(0, 24, 4)))
     with pytest.raises(
@@ -74,7 +72,7 @@ def test_none_is_one_too_many_where_none_is_allowed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [-0.1, 1.1, float("nan")])
 def test_a_share_out_of_range_is_refused(limit: float) -> None:
-    with pytest.raises(ValueError, match="--max-bad-fraction .* must lie between 0 and 1"):
+    with pytest.raises(ValueError, match=r"--max-bad-fraction .* must lie between 0 and 1"):
         BadImages(limit)
 
 
@@ -92,9 +90,17 @@ def test_a_container_replaced_under_an_open_data_set_gives_no_wrong_pair(tmp_pat
             (folder / "new").write_bytes(data)
             os.replace(folder / "new", path)
     for reader in (store, PairStore(folder, "train")):
-        for image, data in enumerate(whole):
-            try:
-                assert reader.images.read(image) == data
-            except ImageReadError as error:
-                assert "checksum differs" in str(error) or "truncated" in str(error)
+        read = [read_or_reason(reader, image) for image in range(24)]
+        if way == "by another file" and reader is store:
+            assert read == whole, "an open file is the old one"
+        else:
+            assert all(isinstance(reason, str) for reason in read)
+            assert any("checksum differs" in str(reason) for reason in read)
 
+
+def read_or_reason(store: PairStore, image: int) -> bytes | str:
+    """The bytes of an image, or why there are none."""
+    try:
+        return store.images.read(image)
+    except ImageReadError as error:
+        return str(error)

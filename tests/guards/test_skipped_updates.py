@@ -10,7 +10,7 @@ from fairseq import metrics
 
 from mvlm_plugin.criterions.joint_masked_vl import JointMaskedVLCriterion
 from mvlm_plugin.data.pair_list import read_pairs
-from mvlm_plugin.guards.skipped_updates import NotFiniteError
+from mvlm_plugin.guards.skipped_updates import NotFiniteError, SkippedUpdates
 from tests.guards.runs import spoil_losses, train, updates_of
 from tests.helpers import write_databin
 
@@ -103,3 +103,25 @@ def test_a_run_resumed_after_a_skip_goes_on_as_the_uninterrupted_one(
 def test_a_limit_of_none_is_refused(tiny_databin: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--max-skipped-updates 0 must be at least 1"):
         train(tiny_databin, tmp_path, task__max_skipped_updates=0)
+
+
+def test_statistics_that_are_not_finite_end_the_run_at_once(tmp_path: Path) -> None:
+    """Batch norms take their statistics in the forward pass, which no skipped update undoes."""
+    updates = SkippedUpdates(10)
+    norm = torch.nn.BatchNorm1d(3)
+    updates.skip(4, 1, "nan", [], norm, tmp_path)
+    norm(torch.tensor([[1.0, math.inf, 2.0], [0.0, 1.0, 2.0]]))
+    with pytest.raises(NotFiniteError, match="statistics running_mean took in values that are not finite at update 5"):
+        updates.skip(5, 1, "nan", [], norm, tmp_path)
+
+
+def test_marking_a_norm_changes_no_finite_one() -> None:
+    updates = SkippedUpdates(1)
+    norm = torch.tensor(3.1415927)
+    for loss in (torch.tensor(1e30), torch.tensor(-2.0)):
+        updates.saw(loss)
+    assert torch.equal(updates.marked(norm), norm)
+    updates.saw(torch.tensor(math.inf))
+    assert updates.marked(norm).isnan()
+    updates.begin()
+    assert torch.equal(updates.marked(norm), norm)
