@@ -14,6 +14,7 @@ if os.environ.get("MVLM_PLUGIN_REGISTER") != "0":
     from .checkpoints import allow_fairseq_checkpoints
     from .data.images import RgbImage
     from .data.transforms import Draw, register_image_operation
+    from .guards import guard_trainers
     from .interface import load
     from .models.architectures import register_architecture
     from .models.config import MvlmConfig
@@ -23,6 +24,7 @@ if os.environ.get("MVLM_PLUGIN_REGISTER") != "0":
     allow_fairseq_checkpoints()
     keep_checkpoints()
     follow_launcher()
+    guard_trainers()
 
 __all__ = [
     "Draw",

@@ -91,7 +91,7 @@ def make_samples(
         blocks = mask_blocks(cfg.image_size, cfg.image_mask_block, cfg.image_mask_ratio, rng)
         image = torch.from_numpy(rng.integers(0, 256, size=(3, cfg.image_size, cfg.image_size), dtype=np.uint8))
         image_id = index if image_ids is None else image_ids[index]
-        samples.append(Sample(index, image_id, image, tokens, masked, chosen, blocks, 0))
+        samples.append(Sample(index, image_id, image, tokens, masked, chosen, blocks))
     return samples
 
 

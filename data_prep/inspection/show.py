@@ -1,4 +1,4 @@
-"""``mvlm-prep show``: everything that a data-bin knows of one caption or image."""
+"""``mvlm-prep show``: everything that a data-bin knows of one caption or image, or of those that a run wrote down."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import numpy as np
 
 from mvlm_plugin.data.image_index import ImageReadError
 from mvlm_plugin.data.images import BadImageError, decode_rgb
+from mvlm_plugin.data.pair_list import read_pairs
 from mvlm_plugin.data.store import PairStore
 from mvlm_plugin.data.tokenizers import CaptionTokenizer, load_tokenizer
 
@@ -22,7 +23,16 @@ _PAIRS_AT_ONCE = 1 << 20
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("databin", type=Path, metavar="DATABIN", help="folder that mvlm-prep wrote")
-    parser.add_argument("--index", type=int, required=True, metavar="N", help="number of a caption, counted from 0")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--index", type=int, metavar="N", help="number of a caption, counted from 0")
+    which.add_argument(
+        "--ids",
+        type=Path,
+        metavar="FILE",
+        help="the captions of DATABIN and the split that a training run wrote to its --save-dir: "
+        "skipped_updates.rank*.jsonl (updates that were not finite) or bad_images.rank*.jsonl (images that could not "
+        "be read)",
+    )
     parser.add_argument("--image", action="store_true", help="N is the number of an image")
     parser.add_argument("--split", default="train", metavar="NAME", help="split (default: train)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the picture as it is trained on, as a PNG file")
@@ -104,9 +114,45 @@ def describe(store: PairStore, index: int, is_image: bool, tokenizer: CaptionTok
     return lines, images
 
 
+def listed_captions(path: Path, store: PairStore) -> list[int]:
+    """The captions of a split that a file of a training run names, each once, in the order of the file.
+
+    Raises:
+        PrepError: it names none of this data-bin and split.
+        DataBinError: it is no such file.
+    """
+    lists = read_pairs(path)
+    here = [known for known in lists if known.split == store.name and _is_same(known.folder, store.folder)]
+    if not here:
+        named = sorted({f"{known.folder}, split {known.split}" for known in lists})
+        raise PrepError(
+            f"--ids {path} names no caption of {store.folder}, split {store.name}; it names those of: "
+            f"{printable('; '.join(named)) or 'nothing'}"
+        )
+    return list(dict.fromkeys(pair for known in here for pair in known.pairs))
+
+
+def _is_same(folder: str, other: Path) -> bool:
+    """Whether a run's data-bin, whose path may be relative to another folder or of another machine, is this one."""
+    if "\0" in folder:
+        return False
+    return Path(folder).resolve() == other.resolve() or Path(folder).name == other.resolve().name
+
+
+def _show_listed(args: argparse.Namespace, store: PairStore, tokenizer: CaptionTokenizer) -> list[str]:
+    """Raises PrepError: an option that needs a single caption, or see listed_captions() and describe()."""
+    if args.image or args.out is not None:
+        raise PrepError("--ids goes together with neither --image nor --out: show one caption with --index")
+    captions = listed_captions(args.ids, store)
+    return [line for caption in captions for line in describe(store, caption, False, tokenizer)[0]]
+
+
 def _run(args: argparse.Namespace) -> int:
-    store = PairStore(args.databin, args.split)
-    lines, images = describe(store, args.index, args.image, load_tokenizer(args.databin))
+    store, tokenizer = PairStore(args.databin, args.split), load_tokenizer(args.databin)
+    if args.ids is not None:
+        print("\n".join([f"{printable(str(args.databin))}, split {store.name}", *_show_listed(args, store, tokenizer)]))
+        return 0
+    lines, images = describe(store, args.index, args.image, tokenizer)
     if args.out is not None:
         lines += _write_picture(store, images, args.out)
     print("\n".join([f"{printable(str(args.databin))}, split {store.name}", *lines]))
@@ -115,7 +161,8 @@ def _run(args: argparse.Namespace) -> int:
 
 TOOL = Tool(
     name="show",
-    summary="Print all that is known of one caption or image of a data-bin, and write the picture to a file.",
+    summary="Print all that is known of one caption or image of a data-bin, or of those that a run skipped; write the "
+    "picture to a file.",
     example="mvlm-prep show data-bin/mine --index 12 --out picture.png",
     add_options=_add_options,
     run=_run,

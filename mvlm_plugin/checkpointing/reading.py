@@ -39,7 +39,8 @@ def load_checkpoint(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
     Each rank reads the file: rank 0 would send what it read as a pickle that torch.load refuses.
 
     Raises:
-        CheckpointError: the file asked for is damaged or absent, or all files of the folder are damaged.
+        CheckpointError: the file asked for is damaged or absent, all files of the folder are damaged, or the checkpoint
+            is of another architecture or dictionary.
         ValueError, DataBinError: see follow_checkpoint().
     """
     keep_training_batch(trainer)
@@ -56,6 +57,11 @@ def load_checkpoint(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
     _set(cfg, changes)
     try:
         extra_state, epoch_itr = _fairseq_load_checkpoint(cfg, trainer, **kwargs)
+    except Exception as error:
+        # fairseq says that it cannot load the model, and no more.
+        if error.__context__ is None or not str(error).startswith("Cannot load model parameters"):
+            raise
+        raise CheckpointError(f"{error} {error.__context__}") from error.__context__
     finally:
         _set(cfg, given)
     follow_checkpoint(cfg, trainer, extra_state, finetuned)

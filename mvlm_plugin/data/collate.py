@@ -1,18 +1,21 @@
 """Samples to batches: padding, and the positions of masked words, worked out where no device has to wait."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .replacement import BadPair
+
 
 class Sample(NamedTuple):
     """One pair, masked.
 
     pair: of the caption in its split; image_id: of the image; image: (3, S, S) uint8; tokens and masked_tokens:
-    (L,) int64; chosen: (L,) bool, True = predicted; blocks: (R, R) bool, True = masked; bad_images: pairs that
-    were given up in favour of this one; source: number of its data set in a mixture.
+    (L,) int64; chosen: (L,) bool, True = predicted; blocks: (R, R) bool, True = masked; bad: pairs that were given up
+    in favour of this one; source: number of its data set in a mixture.
     """
 
     pair: int
@@ -22,7 +25,7 @@ class Sample(NamedTuple):
     masked_tokens: np.ndarray
     chosen: np.ndarray
     blocks: np.ndarray
-    bad_images: int
+    bad: tuple[BadPair, ...] = ()
     source: int = 0
 
 
@@ -35,6 +38,12 @@ def pad_rows(rows: list[np.ndarray], value: int) -> Tensor:
     return torch.from_numpy(padded)
 
 
+def count_bad(samples: Sequence[Any]) -> dict[str, Any]:
+    """What a batch says of the images that could not be read: ``bad``, a list of BadPairs, and how many they are."""
+    bad = [pair for sample in samples for pair in sample.bad]
+    return {"bad": bad, "bad_images": len(bad)}
+
+
 def collate(samples: list[Sample], pad: int) -> dict[str, Any]:
     """Make a batch.
 
@@ -45,7 +54,7 @@ def collate(samples: list[Sample], pad: int) -> dict[str, Any]:
     Returns:
         dict with ``net_input`` (the model's arguments: images (B, 3, S, S) uint8, tokens and masked_tokens (B, L),
         image_ids (B,), mlm_positions (M,) = row * L + column, block_mask (B, R, R)), ``mlm_targets`` (M,),
-        ``id`` (B,), and counts.
+        ``id`` (B,), ``bad``, a list of the BadPairs given up, and counts.
     """
     if not samples:
         return {}
@@ -56,7 +65,7 @@ def collate(samples: list[Sample], pad: int) -> dict[str, Any]:
         "id": torch.tensor([sample.pair for sample in samples]),
         "nsentences": len(samples),
         "ntokens": sum(len(sample.tokens) for sample in samples),
-        "bad_images": sum(sample.bad_images for sample in samples),
+        **count_bad(samples),
         "mlm_targets": tokens.flatten()[positions],
         "net_input": {
             "images": torch.stack([sample.image for sample in samples]),

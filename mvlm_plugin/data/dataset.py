@@ -12,7 +12,8 @@ from ..masking.image import mask_blocks
 from ..masking.text import mask_text
 from .collate import Sample, collate, pad_rows
 from .grouping import grouped_order
-from .replacement import read_or_replace
+from .pair_list import PairList
+from .replacement import BadPair, read_or_replace
 from .store import PairStore
 from .tokenizers import CaptionTokenizer
 from .transforms import Pipeline, default_eval_transform, default_train_transform
@@ -104,17 +105,22 @@ class JointMaskedDataset(FairseqDataset):
             DataBinError: no readable image among all that were tried, or the data-bin is damaged.
         """
         return read_or_replace(
-            lambda place, given_up: self._sample(self._pair(place), epoch, bad_images=given_up),
+            lambda place, given_up: self._sample(self._pair(place), epoch, given_up),
             index,
             len(self),
             self.seed,
-            lambda place: f"pair {self._pair(place)}",
+            self._pair,
+            "pair",
             self.store.name,
         )
 
     def _pair(self, place: int) -> int:
         """The caption's number in its split."""
         return place if self.captions is None else int(self.captions[place])
+
+    def find_pairs(self, ids: list[int]) -> list[PairList]:
+        """Where pairs lie, whose numbers are those of a batch's ``id``."""
+        return [PairList(str(self.store.folder), self.store.name, ids)]
 
     def pixels(self, image_id: int) -> Tensor:
         """Held-out image ``image_id`` as it is, whatever captions it has: (3, S, S) uint8. No other stands in for it.
@@ -132,7 +138,7 @@ class JointMaskedDataset(FairseqDataset):
         bos, limit = self.dictionary.bos(), self.options.max_tokens
         return pad_rows([self.store.tokens(int(caption), bos, limit) for caption in captions], self.dictionary.pad())
 
-    def _sample(self, index: int, epoch: int, bad_images: int) -> Sample:
+    def _sample(self, index: int, epoch: int, bad: tuple[BadPair, ...]) -> Sample:
         options = self.options
         rng = np.random.default_rng([self.seed, epoch, index])
         image_id = self.store.images_of(index)[0]
@@ -142,7 +148,7 @@ class JointMaskedDataset(FairseqDataset):
         words = (self.dictionary.nspecial, len(self.dictionary) - 1)
         masked, chosen = mask_text(tokens, options.text_mask_ratio, len(self.dictionary) - 1, words, rng)
         blocks = mask_blocks(options.image_size, options.image_mask_block, options.image_mask_ratio, rng)
-        return Sample(index, image_id, pixels, tokens, masked, chosen, blocks, bad_images)
+        return Sample(index, image_id, pixels, tokens, masked, chosen, blocks, bad)
 
     def collater(self, samples: list[Sample]) -> dict[str, Any]:
         """Samples -> batch; see collate()."""

@@ -10,13 +10,14 @@ from fairseq.data import Dictionary, FairseqDataset
 from torch import Tensor
 
 from .answers import Labels
-from .collate import pad_rows
+from .collate import count_bad, pad_rows
 from .databin import DataBinError
 from .dataset import PairOptions, cut_into_batches
 from .grouping import grouped_order, other_texts
 from .image_index import ImageReadError
 from .images import BadImageError
-from .replacement import read_or_replace
+from .pair_list import PairList
+from .replacement import BadPair, read_or_replace
 from .store import PairStore
 from .tokenizers import CaptionTokenizer
 from .transforms import Pipeline
@@ -34,8 +35,8 @@ class LabelledSample(NamedTuple):
     """One text.
 
     text: its number in the split; keys: of its image files; images: of each file (parts, 3, S, S) uint8; tokens: (L,)
-    int64; scores: number of a class -> score above 0; has_label: whether it has any; bad_images: texts that were given
-    up in favour of this one, or images of it that are black.
+    int64; scores: number of a class -> score above 0; has_label: whether it has any; bad: texts that were given up in
+    favour of this one, or itself for each image of it that is black.
     """
 
     text: int
@@ -44,7 +45,7 @@ class LabelledSample(NamedTuple):
     tokens: np.ndarray
     scores: dict[int, float]
     has_label: bool
-    bad_images: int
+    bad: tuple[BadPair, ...]
 
 
 class LabelledOptions(NamedTuple):
@@ -157,12 +158,16 @@ class LabelledDataset(FairseqDataset):
             DataBinError: no readable image among all that were tried, or the data-bin is damaged.
         """
         if not self.train:
-            return self._sample(int(index), bad_images=0)
+            return self._sample(int(index), ())
         return read_or_replace(
-            self._sample, index, len(self), self.seed, lambda place: f"text {place}", self.store.name
+            self._sample, index, len(self), self.seed, lambda place: int(self.texts[place]), "text", self.store.name
         )
 
-    def _sample(self, index: int, bad_images: int) -> LabelledSample:
+    def find_pairs(self, ids: list[int]) -> list[PairList]:
+        """Where texts lie, whose numbers are those of a batch's ``id``."""
+        return [PairList(str(self.store.folder), self.store.name, ids)]
+
+    def _sample(self, index: int, bad: tuple[BadPair, ...]) -> LabelledSample:
         text = int(self.texts[index])
         tokens = self.store.tokens(text, self.dictionary.bos(), self.pair_options.max_tokens)
         keys, images = [], []
@@ -174,7 +179,7 @@ class LabelledDataset(FairseqDataset):
                 if self.train:
                     raise
                 logger.warning("text %d of %s is judged with a black image: %s", text, self.store.name, error)
-                bad_images += 1
+                bad += (BadPair(text, str(error)),)
                 size = self.pair_options.image_size
                 pixels = torch.zeros(self.options.image_parts, 3, size, size, dtype=torch.uint8)
             keys.append(key)
@@ -182,7 +187,7 @@ class LabelledDataset(FairseqDataset):
         fields = self.store.fields(text) if self.labels is not None else None
         has_label = self.labels is not None and self.labels.has_label(fields)
         scores = {} if self.labels is None else self.labels.scores(fields)
-        return LabelledSample(text, keys, images, tokens, scores, has_label, bad_images)
+        return LabelledSample(text, keys, images, tokens, scores, has_label, bad)
 
     def _pixels(self, key: ImageKey, tokens: np.ndarray) -> Tensor:
         """(parts, 3, S, S) uint8 of an image file with its draw."""
@@ -242,8 +247,8 @@ def collate_labelled(samples: list[LabelledSample], pad: int, classes: int) -> d
 
     Returns:
         dict with ``net_input`` (the model's arguments: images (U, 3, S, S) uint8, tokens (B, L), image_rows (B, K)),
-        ``scores`` (B, classes) float32, ``id`` (B,), and counts: ``labelled`` texts have a label, ``answerable`` ones a
-        label that is a class.
+        ``scores`` (B, classes) float32, ``id`` (B,), ``bad``, a list of BadPairs, and counts: ``labelled`` texts have a
+        label, ``answerable`` ones a label that is a class.
     """
     if not samples:
         return {}
@@ -266,7 +271,7 @@ def collate_labelled(samples: list[LabelledSample], pad: int, classes: int) -> d
         "id": torch.tensor([sample.text for sample in samples]),
         "nsentences": len(samples),
         "ntokens": sum(len(sample.tokens) for sample in samples),
-        "bad_images": sum(sample.bad_images for sample in samples),
+        **count_bad(samples),
         "labelled": sum(sample.has_label for sample in samples),
         "answerable": sum(bool(sample.scores) for sample in samples),
         "scores": scores,

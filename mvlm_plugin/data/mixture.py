@@ -10,6 +10,7 @@ from fairseq.data import FairseqDataset
 
 from .collate import Sample
 from .dataset import JointMaskedDataset, cut_into_batches
+from .pair_list import PairList
 
 
 class MixtureDataset(FairseqDataset):
@@ -76,11 +77,25 @@ class MixtureDataset(FairseqDataset):
         source = int(self._sources[index])
         # Passes count from 1, as epochs do.
         sample = self.datasets[source].draw(int(self._pairs[index]), int(self._passes[index]) + 1)
+        first = int(self._first_pair[source])
         return sample._replace(
-            pair=sample.pair + int(self._first_pair[source]),
+            pair=sample.pair + first,
+            bad=tuple(bad._replace(pair=bad.pair + first) for bad in sample.bad),
             image_id=sample.image_id + int(self._first_image[source]),
             source=source,
         )
+
+    def find_pairs(self, ids: list[int]) -> list[PairList]:
+        """Where pairs lie, whose numbers are those of a batch's ``id``; a list for each data-bin that has some."""
+        numbers = np.asarray(ids, dtype=np.int64)
+        sources = np.searchsorted(self._first_pair, numbers, side="right") - 1
+        return [
+            found
+            for source in np.unique(sources)
+            for found in self.datasets[source].find_pairs(
+                (numbers[sources == source] - self._first_pair[source]).tolist()
+            )
+        ]
 
     def collater(self, samples: list[Sample]) -> dict[str, Any]:
         """Samples -> batch, see collate(); with ``source_pairs``, the number of pairs by name, 0 included."""

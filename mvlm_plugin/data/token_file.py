@@ -151,6 +151,7 @@ class TokenFile:
             raise IndexError(f"entry {index} of the {len(self)} of {self.prefix}")
         start, length = self._range(index)
         if start >= 0 and 0 <= length <= self._tokens.size - start:
+            self._tokens.check_unchanged()
             data = self._tokens.read(start, length)
             if len(data) == length:
                 return np.frombuffer(data, self.dtype)

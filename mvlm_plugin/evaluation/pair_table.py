@@ -97,6 +97,10 @@ class PairTable:
         self._result = {}
         return self.count - before
 
+    def not_finite(self) -> list[int]:
+        """Numbers of the pairs seen so far that have a loss or another figure that is not finite."""
+        return (self._seen & ~self._figures.isfinite().all(dim=1)).nonzero().flatten().tolist()
+
     def result(self) -> dict[str, float]:
         """All FIGURES over the pairs seen so far.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.tokenizers import CaptionTokenizer, build_splitter, load_dictionary
+from ..interop.dictionary_digest import ENTRY, check_digest
 from ..interop.norm_eps import EPS_ENTRIES, restore_norm_eps
 from ..interop.reading import WeightsError
 from ..models.config import ConfigError, MvlmConfig
@@ -62,6 +63,10 @@ def build_model(saved: Saved, dictionary: Any) -> MvlmModel:
         tensors = saved.read()
         _check_values(saved, tensors, expected)
         model = MvlmModel(saved.cfg, dictionary)
+    try:
+        check_digest(tensors, model)
+    except ValueError as error:
+        raise WeightsError(f"{saved.source}: {error}") from error
     restore_norm_eps(tensors, model)
     # Past fairseq's hooks, which fit other checkpoints to a model, and tell of it.
     nn.Module.load_state_dict(model, tensors)
@@ -81,7 +86,9 @@ def _without_memory(saved: Saved, dictionary: Any) -> dict[str, Tensor]:
 
 def _compare(saved: Saved, expected: Mapping[str, Tensor]) -> None:
     """Names and shapes of the saved tensors with those of the model."""
-    found = {name: shape for name, shape in saved.shapes.items() if name not in EPS_ENTRIES or shape != ()}
+    apart = {*EPS_ENTRIES, ENTRY}
+    found = {name: shape for name, shape in saved.shapes.items() if name not in apart or shape != ()}
+    expected = {name: tensor for name, tensor in expected.items() if name != ENTRY}
     missing = sorted(expected.keys() - found.keys())
     unexpected = sorted(found.keys() - expected.keys())
     other = [
@@ -101,6 +108,8 @@ def _compare(saved: Saved, expected: Mapping[str, Tensor]) -> None:
 
 def _check_values(saved: Saved, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
+        if name == ENTRY:  # an integer, read as one or as float32
+            continue
         kind = expected[name].dtype if name in expected else torch.float64
         if tensor.dtype != kind:
             raise WeightsError(f"{saved.source}: {name} is of type {tensor.dtype} in place of {kind}")

@@ -5,6 +5,7 @@ from typing import Any
 from fairseq.models import BaseFairseqModel
 from torch import Tensor, nn
 
+from ..interop.dictionary_digest import check_digest, digest_of, save_digest
 from ..interop.norm_eps import restore_norm_eps, save_norm_eps
 from ..interop.positions import fit_positions
 from ..modules.attention import KeyValue
@@ -33,6 +34,7 @@ class FusedEncoders(BaseFairseqModel):
         super().__init__()
         self.cfg = cfg
         self.padding_idx = dictionary.pad()
+        self.dictionary_digest = digest_of(dictionary)
         self.image_encoder = IMAGE_ENCODERS.build(cfg.image_encoder, cfg)
         validate(cfg, self.image_encoder.patch_size)
         self.text_encoder = TEXT_ENCODERS.build(cfg.text_encoder, cfg, dictionary)
@@ -51,6 +53,7 @@ class FusedEncoders(BaseFairseqModel):
         prepare_parts(self, self.cfg)
         tag_parameters(self)
         self.register_state_dict_post_hook(save_norm_eps)
+        self.register_state_dict_post_hook(save_digest)
 
     @classmethod
     def build_model(cls, cfg: MvlmConfig, task: Any) -> "FusedEncoders":
@@ -66,7 +69,12 @@ class FusedEncoders(BaseFairseqModel):
         return None
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
-        """fairseq's hook before loading: fits positions to this model's sizes, and takes over the norms' eps."""
+        """fairseq's hook before loading: fits positions to this model's sizes, and takes over the norms' eps.
+
+        Raises:
+            ValueError: the checkpoint is of another dictionary.
+        """
+        check_digest(state_dict, self)
         super().upgrade_state_dict_named(state_dict, name)
         fit_positions(state_dict, self)
         restore_norm_eps(state_dict, self)

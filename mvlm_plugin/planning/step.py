@@ -97,7 +97,7 @@ class StepOptions:
             caption = np.concatenate([[dictionary.bos()], inner, [dictionary.eos()]]).astype(np.int64)
             masked, chosen = mask_text(caption, cfg.text_mask_ratio, mask_id, words, rng)
             blocks = mask_blocks(cfg.image_size, cfg.image_mask_block, cfg.image_mask_ratio, rng)
-            samples.append(Sample(number, number, pixel, caption, masked, chosen, blocks, 0))
+            samples.append(Sample(number, number, pixel, caption, masked, chosen, blocks))
         batch = collate(samples, dictionary.pad())
         images = batch["net_input"]["images"]
         batch["net_input"]["images"] = images.expand(-1, -1, cfg.image_size, cfg.image_size)  # no memory a pixel

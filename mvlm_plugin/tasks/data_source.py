@@ -11,7 +11,7 @@ from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II, MISSING
 
-from ..data.databin import DataBinError, canonical_split, shard_folders
+from ..data.databin import DataBinError, canonical_split, read_manifest, shard_folders
 from ..data.dataset import JointMaskedDataset, PairOptions
 from ..data.fraction import captions_of_images, images_of_fraction
 from ..data.mixture import MixtureDataset, parse_weights, unique_names
@@ -133,12 +133,14 @@ class DataSource:
         """A split; of several shards without weights the one of this epoch, if it is ``train``, else the first.
 
         Raises:
-            DataBinError: the data-bin lacks the split, or the dictionary is not the model's.
+            DataBinError: the data-bin lacks the split or a shard, or the dictionary is not the model's.
             ValueError: not as many --dataset-weights as data-bins.
         """
         shards = self.shards()
         if canonical_split(split) != "train":
             return self._open_one(shards[0], split, train=False)
+        for shard in shards:  # now, and not when its turn comes
+            read_manifest(shard)
         if self._weights:
             return self._open_mixture(split)
         return self._open_one(shards[(epoch - 1) % len(shards)], split, train=True)

@@ -1,5 +1,6 @@
 """The joint masking task: pairs from a data-bin, pre-training, and whole-set validation."""
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from ..data.dataset import JointMaskedDataset
 from ..distributed import rank
 from ..evaluation.pair_table import FIGURES, PairTable
 from ..evaluation.pretraining import COLUMNS, GroupResult, evaluate_group
+from ..guards import GuardConfig
 from ..models.mvlm import OBJECTIVES, MvlmModel
 from ..ranks import RanksConfig, step, without_pairs
 from .autocast import AutocastConfig
@@ -21,9 +23,12 @@ from .data_source import DataConfig
 from .global_batch import GlobalBatch, GlobalBatchConfig
 from .pairs import PairsTask
 
+logger = logging.getLogger(__name__)
+_NAMED = 20  # pairs in a message
+
 
 @dataclass
-class JointMaskedVLConfig(DataConfig, RanksConfig, GlobalBatchConfig, AutocastConfig):
+class JointMaskedVLConfig(DataConfig, RanksConfig, GlobalBatchConfig, GuardConfig, AutocastConfig):
     """All options of the task, by the files that read them."""
 
 
@@ -66,6 +71,7 @@ class JointMaskedVLTask(PairsTask):
             if result is None:
                 result = super().train_step(sample, model, self.autocast.around(criterion), *rest, **kwargs)
         loss, sample_size, log = result
+        self.guard.updates.saw(loss)
         log.update({f"pairs_{name}": count for name, count in sample.get("source_pairs", {}).items()})
         return loss, sample_size, log
 
@@ -73,6 +79,7 @@ class JointMaskedVLTask(PairsTask):
         """fairseq's iterator; a pass over held-out data starts with an empty table of results."""
         if not dataset.train:
             self._table = PairTable(len(dataset), len(dataset.store.images))
+            self._validated = dataset.store
         return super().get_batch_iterator(dataset, *args, **kwargs)
 
     @step()
@@ -94,6 +101,8 @@ class JointMaskedVLTask(PairsTask):
             result = GroupResult(torch.zeros(0, len(COLUMNS), dtype=torch.float64, device=device), empty, empty)
             pair_ids = image_ids = torch.zeros(0, dtype=torch.int64, device=device)
         new = self._table.add(result, pair_ids, image_ids)
+        if new and self._table.count == len(self._validated):
+            self._report_not_finite(self._table)
         log = {
             "pairs": new if rank() == 0 else 0,
             "bad_images": sample.get("bad_images", 0),
@@ -102,6 +111,17 @@ class JointMaskedVLTask(PairsTask):
             "sample_size": len(pair_ids),
         }
         return result.figures.new_zeros(()), len(pair_ids), log
+
+    def _report_not_finite(self, table: PairTable) -> None:
+        """Name the pairs of a whole split whose figures are not finite."""
+        pairs, store = table.not_finite(), self._validated
+        if pairs and rank() == 0:
+            logger.error(
+                "%d of %d pairs of split %s of %s have losses that are not finite, and so has the split: %s%s (see "
+                "mvlm-prep show %s --split %s --index %d)",
+                len(pairs), len(store), store.name, store.folder, ", ".join(map(str, pairs[:_NAMED])),
+                " ..." if len(pairs) > _NAMED else "", store.folder, store.name, pairs[0],
+            )  # fmt: skip
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
         """Training: the criterion's means. Validation: figures over the whole subset."""
@@ -122,7 +142,9 @@ class JointMaskedVLTask(PairsTask):
                     return math.nan
                 result = table.result()
                 if name == "loss":
-                    return sum(weights[objective] * result[f"{objective}_loss"] for objective in OBJECTIVES)
+                    loss = sum(weights[objective] * result[f"{objective}_loss"] for objective in OBJECTIVES)
+                    # fairseq compares it with the best one so far, and nan would be the best for ever.
+                    return loss if math.isfinite(loss) else math.inf
                 return result[name]
 
             return compute

@@ -14,6 +14,7 @@ from ..data.databin import DataBinError
 from ..data.dataset import PairOptions
 from ..data.labelled import LabelledDataset, LabelledOptions
 from ..data.store import PairStore
+from ..guards import GuardConfig
 from ..models.config import MvlmConfig
 from ..models.pair_classifier import PairClassifier
 from ..ranks import RanksConfig, step
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class PairClassificationConfig(DataConfig, RanksConfig, AutocastConfig):
+class PairClassificationConfig(DataConfig, RanksConfig, GuardConfig, AutocastConfig):
     """Options of all classification tasks."""
 
     label_field: str = field(
@@ -159,7 +160,9 @@ class PairClassificationTask(PairsTask):
         """fairseq's step, in bfloat16 where that is asked for."""
         with step(update_num):
             around = self.autocast.around(criterion)
-            return super().train_step(sample, model, around, optimizer, update_num, ignore_grad, **kwargs)
+            result = super().train_step(sample, model, around, optimizer, update_num, ignore_grad, **kwargs)
+        self.guard.updates.saw(result[0])
+        return result
 
     @step()
     def valid_step(
@@ -170,7 +173,10 @@ class PairClassificationTask(PairsTask):
         if not sample:
             return torch.zeros(()), 0, {}
         with torch.no_grad():
-            return self.autocast.around(criterion)(model, sample)
+            loss, size, log = self.autocast.around(criterion)(model, sample)
+        if not torch.isfinite(loss):
+            logger.error("validation: the loss %s of texts %s is not finite", float(loss), sample["id"].tolist())
+        return loss, size, log
 
 
 def _some(names: set[str]) -> str:

@@ -13,6 +13,7 @@ from ..checkpointing.loop import PATIENCE, patience_state
 from ..data.databin import shard_folders
 from ..data.dataset import JointMaskedDataset
 from ..data.tokenizers import load_dictionary
+from ..guards import TrainingGuard
 from ..interop.pretrained import load_pretrained
 from ..models.config import MvlmConfig
 from ..ranks import join_ranks
@@ -24,7 +25,7 @@ class PairsTask(FairseqTask):
     """A task on the pairs of a data-bin.
 
     Args:
-        cfg: the task's options, with those of DataConfig, RanksConfig and AutocastConfig.
+        cfg: the task's options, with those of DataConfig, RanksConfig, GuardConfig and AutocastConfig.
         dictionary: of the captions; <mask> is added as its last symbol.
 
     Raises:
@@ -36,6 +37,8 @@ class PairsTask(FairseqTask):
         self.dictionary = dictionary
         self.dictionary.add_symbol("<mask>")
         self.autocast = Autocast(cfg)
+        self.guard = TrainingGuard(cfg)
+        self.epoch = 1
         self._source = DataSource(cfg, dictionary, self.make_dataset)
         self.provenance: dict[str, Any] = {}  # see training_record.py, which fills it when a training begins
 
@@ -91,6 +94,10 @@ class PairsTask(FairseqTask):
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
         """fairseq's hook on resuming: the checkpoint's weights win, and so do its records."""
         self.load_state_dict(state)
+
+    def begin_epoch(self, epoch: int, model: torch.nn.Module) -> None:
+        """fairseq's hook."""
+        self.epoch = epoch
 
     def has_sharded_data(self, split: str) -> bool:
         """Whether fairseq must load ``split`` again every epoch."""

@@ -3,6 +3,7 @@ import torch
 
 from mvlm_plugin.data.collate import collate
 from mvlm_plugin.data.dataset import split_into_groups
+from mvlm_plugin.data.replacement import BadPair
 from tests.helpers import make_dictionary, make_samples, tiny_config
 
 PAD = make_dictionary().pad()
@@ -40,10 +41,12 @@ def test_images_and_masks_keep_their_order_and_type() -> None:
 
 def test_counts() -> None:
     samples = make_samples(tiny_config(), (4, 2, 0))
-    samples[1] = samples[1]._replace(bad_images=2, pair=17)
+    bad = (BadPair(1, "truncated"), BadPair(5, "checksum differs"))
+    samples[1] = samples[1]._replace(bad=bad, pair=17)
     batch = collate(samples, PAD)
     assert (batch["nsentences"], batch["ntokens"], batch["bad_images"]) == (3, 4 + 2 + 0 + 6, 2)
     assert batch["id"].tolist() == [0, 17, 2]
+    assert batch["bad"] == list(bad)
 
 
 def test_no_samples_give_an_empty_batch() -> None:

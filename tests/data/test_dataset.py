@@ -234,17 +234,19 @@ def test_another_correct_pair_stands_in_for_a_bad_image(
         sample = data[index]
         if image_of(index) in bad:
             replaced += 1
-            assert sample.bad_images >= 1
+            assert len(sample.bad) >= 1
+            assert sample.bad[0].pair == index
+            assert "checksum differs" in sample.bad[0].reason
             assert sample.pair != index
             assert image_of(sample.pair) not in bad
             assert equal(sample, data[index])
         else:
-            assert sample.bad_images == 0
+            assert not sample.bad
             assert sample.pair == index
         assert_pair(sample, sample.pair)
     assert replaced == sum(1 + image % 3 for image in bad)
     assert f"pair 0 of {split} left out, another stands in" in caplog.text
-    assert data.collater([data[0], data[1]])["bad_images"] == data[0].bad_images + data[1].bad_images
+    assert data.collater([data[0], data[1]])["bad"] == [*data[0].bad, *data[1].bad]
 
 
 def test_without_any_good_image_training_stops(tiny_databin: Path) -> None:

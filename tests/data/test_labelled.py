@@ -142,9 +142,9 @@ def test_training_replaces_a_bad_image_by_another_text(tmp_path: Path, caplog: p
     damage_image(folder, "train", 1)
     data = labelled_dataset(folder)
     samples = [data[text] for text in range(12)]
-    assert [sample.bad_images > 0 for sample in samples] == [False] * 3 + [True] * 3 + [False] * 6
+    assert [len(sample.bad) > 0 for sample in samples] == [False] * 3 + [True] * 3 + [False] * 6
     assert all(sample.text not in (3, 4, 5) for sample in samples)
-    assert data.collater(samples)["bad_images"] == sum(sample.bad_images for sample in samples) >= 3
+    assert data.collater(samples)["bad_images"] == sum(len(sample.bad) for sample in samples) >= 3
     assert "text 3 of train left out, another stands in" in caplog.text
 
 
@@ -156,6 +156,7 @@ def test_a_held_out_text_with_a_bad_image_is_judged_with_a_black_one(
     data = labelled_dataset(folder, "valid")
     batch = data.collater([data[text] for text in range(4)])
     assert batch["id"].tolist() == [0, 1, 2, 3]
+    assert [bad.pair for bad in batch["bad"]] == [2, 3]
     assert batch["bad_images"] == 2
     assert seen(batch)[2] == seen(batch)[3] == [(0, 0, 0), colour(3)]
     assert "text 2 of valid is judged with a black image" in caplog.text

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -120,9 +121,32 @@ def test_tables_of_another_length_are_refused(tiny_databin: Path) -> None:
 def test_a_pairs_table_that_is_cut_short_while_open_is_refused(tiny_databin: Path) -> None:
     store = PairStore(tiny_databin, "train")
     os.truncate(tiny_databin / "train.pairs.npy", 128 + 8 * 47)
-    assert store.images_of(46) == [23]
-    with pytest.raises(DataBinError, match=r"train\.pairs\.npy is truncated"):
-        store.images_of(47)
+    for caption in (46, 47):
+        with pytest.raises(DataBinError, match=r"train\.pairs\.npy is truncated"):
+            store.images_of(caption)
+
+
+def read_all(store: PairStore) -> list[tuple]:
+    return [(store.images_of(caption), store.tokens(caption, 0, 16).tolist()) for caption in range(48)]
+
+
+@pytest.mark.parametrize("name", ["train.pairs.npy", "train.text.bin", "train.text.idx"])
+def test_a_table_that_is_written_to_while_open_is_refused_and_one_replaced_read_as_it_was(
+    tiny_databin: Path, name: str
+) -> None:
+    path = tiny_databin / name
+    before = read_all(PairStore(tiny_databin, "train"))
+    data, other = path.read_bytes(), tiny_databin / "other"
+    other.write_bytes(data[:128] + data[-1:127:-1])  # as long, and a table of other entries
+    store = PairStore(tiny_databin, "train")
+    other.replace(path)
+    assert read_all(store) == before
+    path.write_bytes(data)
+    store = PairStore(tiny_databin, "train")
+    time.sleep(0.01)  # file systems tell times of change some milliseconds apart
+    path.write_bytes(data[:128] + data[-1:127:-1])
+    with pytest.raises(DataBinError, match=rf"{name} is truncated or was written to while in use"):
+        read_all(store)
 
 
 def test_numbers_outside_are_refused(tiny_databin: Path) -> None:

@@ -13,6 +13,7 @@ from data_prep.inspection.show import TOOL, captions_of_image
 from data_prep.records import PrepError
 from data_prep.similarity import perceptual_hash
 from mvlm_plugin.data.databin import DataBinError
+from mvlm_plugin.data.pair_list import PairList, append_pairs
 from mvlm_plugin.data.store import PairStore
 
 HOSTILE = "a\x1b[2J b\u202eevil"
@@ -115,3 +116,45 @@ def test_damaged_picture_is_an_error(databin: Path, tmp_path: Path) -> None:
     with pytest.raises(PrepError, match=r"checksum differs.*mvlm-prep verify"):
         run(databin, "--index", 0, "--out", tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
+
+
+def test_pairs_that_a_run_wrote_down_are_shown_once_each(databin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = databin.parent / "run" / "skipped_updates.rank0.jsonl"
+    append_pairs(listed, [PairList("elsewhere/other", "train", [0])], update=3)
+    append_pairs(listed, [PairList(str(databin), "valid", [0]), PairList(str(databin), "train", [3, 1])], update=4)
+    append_pairs(listed, [PairList(f"elsewhere/{databin.name}", "train", [1])], reason="checksum differs")
+    assert run(databin, "--ids", listed) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("caption", "image"))]
+    # Other captions of caption 1's image follow it.
+    assert shown == ["caption 3: red", "image 2: flat.png", "caption 1: second", "image 0: one.png", "caption 0: first"]
+
+
+def test_a_file_without_pairs_of_the_data_bin_is_refused(databin: Path) -> None:
+    listed = databin.parent / "list.jsonl"
+    append_pairs(listed, [PairList("a/\x1bb", "valid", [0])])
+    with pytest.raises(
+        PrepError, match=r"names no caption of .*, split train; it names those of: a/\\x1bb, split valid"
+    ):
+        run(databin, "--ids", listed)
+    with pytest.raises(PrepError, match="neither --image nor --out"):
+        run(databin, "--ids", listed, "--image")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["spam", "[1]", '{"databin": "a"}', '{"databin": "a", "split": "train", "pairs": [true]}',
+     '{"databin": 1, "split": "train", "pairs": []}', '{"databin": "a", "split": "train", "pairs": "1"}',
+     "[" * 100_000],
+)  # fmt: skip
+def test_a_damaged_file_of_pairs_is_refused(databin: Path, line: str) -> None:
+    listed = databin.parent / "list.jsonl"
+    listed.write_text(line + "\n")
+    with pytest.raises(DataBinError, match=r"line 1 of .*list\.jsonl names no pairs"):
+        run(databin, "--ids", listed)
+
+
+def test_a_number_that_the_split_lacks_is_refused(databin: Path) -> None:
+    listed = databin.parent / "list.jsonl"
+    append_pairs(listed, [PairList(str(databin), "train", [4])])
+    with pytest.raises(PrepError, match="has the 4 captions 0 to 3"):
+        run(databin, "--ids", listed)

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,15 @@ def test_of_several_data_bins_the_first_has_the_tokenizer(checkpoint: Path, data
 def test_another_dictionary_is_noticed(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"of another shape: text_encoder\.token_embedding.*is .* the data-bin"):
         load(checkpoint, data=str(write_wordpiece(tmp_path)))
+
+
+def test_another_dictionary_of_the_same_size_is_noticed(checkpoint: Path, databin: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(databin, other)
+    lines = (other / "dict.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    (other / "dict.txt").write_text("".join([*lines[1:], lines[0]]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: the checkpoint was trained with another dictionary"):
+        load(checkpoint, data=str(other))
 
 
 def test_missing_files_are_named(tmp_path: Path, checkpoint: Path) -> None:

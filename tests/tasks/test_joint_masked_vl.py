@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 from mvlm_plugin.data.databin import DataBinError
 from mvlm_plugin.data.transforms import default_train_transform
 from mvlm_plugin.evaluation.pair_table import FIGURES
+from mvlm_plugin.evaluation.pretraining import evaluate_group
+from mvlm_plugin.tasks import joint_masked_vl
 from mvlm_plugin.tasks.joint_masked_vl import JointMaskedVLConfig, JointMaskedVLTask
 from tests.helpers import colour, make_criterion, tiny_config, write_databin, write_shards
 
@@ -52,6 +54,31 @@ def test_validation_measures_every_pair_of_the_split_once(tiny_databin: Path) ->
     expected = sum(weight * first[f"{name}_loss"] for name, weight in WEIGHTS.items())
     assert first["loss"] == pytest.approx(expected)
     assert validate(task, model) == first
+
+
+@pytest.mark.parametrize("broken", [[7, 30], []])
+def test_pairs_whose_losses_are_not_finite_are_named(
+    tiny_databin: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, broken: list[int]
+) -> None:
+    def evaluate(model: torch.nn.Module, sample: dict[str, Any]) -> Any:
+        result = evaluate_group(model, sample)
+        result.figures[torch.isin(sample["id"], torch.tensor(broken)), 0] = math.nan
+        return result
+
+    monkeypatch.setattr(joint_masked_vl, "evaluate_group", evaluate)
+    task = make_task(tiny_databin)
+    model = build(task).eval()
+    task.load_dataset("valid")
+    loss = validate(task, model)["loss"]
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    if broken:
+        assert len(errors) == 1
+        assert "2 of 48 pairs of split valid" in errors[0]
+        assert "so has the split: 7, 30 (see" in errors[0]
+        assert loss == math.inf, "fairseq would take nan for the best loss from now on"
+    else:
+        assert errors == []
+        assert math.isfinite(loss)
 
 
 def test_nothing_is_reported_before_the_split_is_complete(tiny_databin: Path) -> None:
@@ -216,7 +243,7 @@ def test_bad_images_are_replaced_from_the_fraction(tiny_databin: Path) -> None:
         file.seek(record.offset)
         file.write(b"spam")
     samples = [data[index] for index in range(len(data))]
-    assert sum(sample.bad_images > 0 for sample in samples) == 1 + images[0] % 3
+    assert sum(len(sample.bad) > 0 for sample in samples) == 1 + images[0] % 3
     assert {sample.pair for sample in samples} < set(pairs)
 
 

@@ -76,6 +76,18 @@ def test_validation_does_not_depend_on_the_batch_size(databin: Path) -> None:
     assert one["accuracy"] * 20 == pytest.approx(round(one["accuracy"] * 20), abs=1e-3)
 
 
+def test_a_validation_loss_that_is_not_finite_is_reported(databin: Path, caplog: pytest.LogCaptureFixture) -> None:
+    task = make_task(databin)
+    model = build(task).eval()
+    task.load_dataset("valid")
+    validate(task, model, 20)
+    assert "is not finite" not in caplog.text
+    with torch.no_grad():
+        next(model.head.parameters()).fill_(math.nan)
+    validate(task, model, 20)
+    assert "validation: the loss nan of texts [0, 1, 2," in caplog.text
+
+
 def test_bfloat16_is_used_where_it_is_asked_for(databin: Path) -> None:
     exact, rounded = (make_task(databin, autocast=option) for option in ("", "bf16"))
     model = build(exact)
