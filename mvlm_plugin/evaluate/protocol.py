@@ -1,11 +1,11 @@
 """Under what conditions a figure was measured: which checkpoint, how it was trained, at what resolution."""
 
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from ..interop.reading import no_code_of
 from ..models.fused_encoders import FusedEncoders
 from ..models.mvlm import OBJECTIVES
 
@@ -92,10 +92,11 @@ def updates_of(history: Sequence[dict[str, Any]]) -> tuple[int, int]:
 def _read_record(path: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Configuration and list of runs of a checkpoint; its tensors stay on the disk."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with no_code_of(path):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         cfg, history = state["cfg"], state["optimizer_history"]
         if not {"task", "checkpoint"} <= set(cfg):
             raise KeyError("task")
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is no checkpoint of fairseq-train: {error}") from error
     return cfg, history
