@@ -1,7 +1,8 @@
-"""Every command that opens a checkpoint or weights refuses one that would run code, in one line, and runs none of it."""
+"""Every command that opens a checkpoint or weights refuses one that would run code, in one line; none of it runs."""
 
+import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,11 @@ from torch.serialization import get_safe_globals
 
 import mvlm_plugin
 from mvlm_plugin import ema, export, reconstruct
-from mvlm_plugin.checkpoints import ALLOWED
+from mvlm_plugin.checkpoints import ALLOWED, open_checkpoint
 from mvlm_plugin.demo import command as demo
 from mvlm_plugin.evaluate import command as evaluate
 from tests.helpers import write_databin
 from tests.hostile_checkpoints import FORMS, write_trap
-from tests.tokenizer_folders import write_sentencepiece
 
 REFUSED = "would run code when it is loaded and is refused"
 Road = Callable[[Path, Path, pytest.MonkeyPatch], None]
@@ -53,6 +53,8 @@ def _command(main: Callable[[list[str]], int], *options: str) -> Road:
     """A command of ours, which prints its error and returns 2; CKPT and DATA stand for the file and the data-bin."""
 
     def run(path: Path, data: Path, patch: pytest.MonkeyPatch) -> None:
+        if main is demo.main:
+            pytest.importorskip("gradio")
         values = {"CKPT": str(path), "DATA": str(data), "OUT": str(path.with_name("out"))}
         assert main([values.get(option, option) for option in options]) == 2
         raise ValueError  # as told on the error stream
@@ -64,29 +66,19 @@ def _load(path: Path, data: Path, patch: pytest.MonkeyPatch) -> None:
     mvlm_plugin.load(path)
 
 
-def _load_folder(path: Path, data: Path, patch: pytest.MonkeyPatch) -> None:
-    mvlm_plugin.load(path.parent)
-
-
 _EVAL = ("--path", "CKPT", "--data", "DATA", "--subset", "valid")
-# How a file is opened that builds its own model.
-BUILDING: dict[str, Road] = {
+ROADS: dict[str, Road] = {
     "fairseq-validate": _fairseq(fairseq_validate.cli_main, "--path", "CKPT", "--valid-subset", "valid"),
     "mvlm-eval retrieval": _command(evaluate.main, "retrieval", *_EVAL),
     "mvlm-eval vqa": _command(evaluate.main, "vqa", *_EVAL),
     "mvlm-eval nlvr2": _command(evaluate.main, "nlvr2", *_EVAL),
     "mvlm-eval entailment": _command(evaluate.main, "entailment", *_EVAL),
     "mvlm-eval grounding": _command(evaluate.main, "grounding", *_EVAL),
-    "mvlm-eval zero-shot": _command(
-        evaluate.main, "zero-shot", "--path", "CKPT", "--data", "DATA", "--images", "DATA"
-    ),
+    "mvlm-eval zero-shot": _command(evaluate.main, "zero-shot", "--path", "CKPT", "--data", "DATA", "--images", "DATA"),
     "mvlm-reconstruct": _command(reconstruct.main, *_EVAL, "--out", "OUT"),
     "mvlm-export": _command(export.main, "--path", "CKPT", "--out", "OUT"),
     "mvlm-demo": _command(demo.main, *_EVAL, "--port", "0"),
     "load()": _load,
-}
-ROADS: dict[str, Road] = {
-    **BUILDING,
     "fairseq-train --restore-file": _train("--restore-file", "CKPT"),
     "fairseq-train --finetune-from-model": _train("--finetune-from-model", "CKPT", "--save-dir", "/nowhere"),
     "fairseq-train, own last": _planted,
@@ -98,17 +90,14 @@ ROADS: dict[str, Road] = {
 
 @pytest.fixture(scope="module")
 def databin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_databin(tmp_path_factory.mktemp("data") / "data-bin", images=4)
-    write_sentencepiece(tmp_path_factory.mktemp("tokenizer"))
-    return folder
+    return write_databin(tmp_path_factory.mktemp("data") / "data-bin", images=4)
 
 
 @pytest.fixture(autouse=True)
-def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """fairseq's commands run in this process. The environment asks torch to trust every file, as old programs need."""
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
-    yield
 
 
 def _content(databin: Path) -> dict[str, Any]:
@@ -145,8 +134,16 @@ def test_the_traps_of_this_test_work(form: str, databin: Path, tmp_path: Path) -
     assert (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("road", ROADS)
+# Each road with one form, and each form on the roads that differ in how they read a file.
+CASES = [(road, "optimizer state") for road in ROADS] + [
+    (road, form)
+    for road in ("fairseq-validate", "fairseq-train, own last", "mvlm-eval retrieval", "load()")
+    for form in FORMS
+    if form != "optimizer state"
+]
+
+
+@pytest.mark.parametrize(("road", "form"), CASES)
 def test_no_command_runs_code_of_a_checkpoint(
     road: str,
     form: str,
@@ -160,6 +157,56 @@ def test_no_command_runs_code_of_a_checkpoint(
     assert REFUSED in message
     assert str(tmp_path) in message
     assert not (tmp_path / "sprung").exists()
+
+
+def _evaluated(part: str, mark: Path) -> dict[str, Any]:
+    """A configuration with which a part of fairseq itself would make a file: it evaluates an option."""
+    code = f"__import__('pathlib').Path({str(mark)!r}).touch()"
+    return {
+        "task": {"_name": "audio_pretraining", "data": "/"},
+        "model": {"_name": "wav2vec2", "conv_feature_layers": code},
+        "criterion": {"_name": "ctc", "wer_args": code},
+        "model by its architecture": {"arch": "wav2vec2", "conv_feature_layers": code},
+        "model by its only entry": {"wav2vec2": {"conv_feature_layers": code}},
+        "task by an entry of old": {"_name": "joint_masked_vl", "task": "audio_pretraining", "data": "/"},
+    }[part]
+
+
+PARTS = [
+    "task",
+    "model",
+    "criterion",
+    "model by its architecture",
+    "model by its only entry",
+    "task by an entry of old",
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("road", ["fairseq-validate", "mvlm-eval retrieval"])
+def test_no_part_of_fairseq_that_evaluates_its_options_is_built(
+    road: str,
+    part: str,
+    databin: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = _content(databin)
+    mark = tmp_path / "sprung"
+    content["cfg"] |= {name: _evaluated(name, mark) for name in ("task", "model")} if part == "model" else {}
+    content["cfg"][part.partition(" ")[0]] = _evaluated(part, mark)
+    torch.save(content, tmp_path / "c.pt")
+    message = _error_of(road, tmp_path / "c.pt", databin, monkeypatch, capsys.readouterr)
+    assert "is no checkpoint of this program: it names the " in message
+    assert not mark.exists()
+
+
+def test_options_of_an_old_fairseq_build_nothing(databin: Path, tmp_path: Path) -> None:
+    content = {**_content(databin), "args": argparse.Namespace(task="audio_pretraining", arch="wav2vec2", data="/")}
+    torch.save(content, tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="it holds the options of an old fairseq"):
+        open_checkpoint(str(tmp_path / "c.pt"), str(databin))
 
 
 def test_nothing_but_what_fairseq_needs_is_allowed() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..interop.reading import no_code_of
+from ..interop.reading import WeightsError, no_code_of
 from ..models.fused_encoders import FusedEncoders
 from ..models.mvlm import OBJECTIVES
 
@@ -97,6 +97,6 @@ def _read_record(path: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         cfg, history = state["cfg"], state["optimizer_history"]
         if not {"task", "checkpoint"} <= set(cfg):
             raise KeyError("task")
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no checkpoint of fairseq-train: {error}") from error
+    except (WeightsError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no checkpoint of fairseq-train: {error}") from None
     return cfg, history
