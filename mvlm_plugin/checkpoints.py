@@ -88,8 +88,9 @@ def open_checkpoint(path: str, data: str) -> tuple[MvlmModel, Any]:
     overrides = {"data": data, "dataset_weights": "", "data_fraction": 1.0}
     try:
         models, _, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=overrides)
-    except DataBinError:
+    except (DataBinError, ImportError, OSError, WeightsError):
         raise
-    except (RuntimeError, KeyError) as error:
-        raise ValueError(f"{path} is no checkpoint of this program: {error}") from error
+    except Exception as error:  # values of every type may stand in its configuration
+        message = " ".join(str(error).split())
+        raise ValueError(f"{path} is no checkpoint of this program: {type(error).__name__}: {message}") from error
     return models[0].eval(), task

@@ -32,6 +32,15 @@ def protocol_of(path: str, task: Any, model: FusedEncoders, **more: Any) -> dict
         ValueError: the file is no checkpoint of fairseq-train.
     """
     cfg, history = _read_record(path)
+    try:
+        training = _training(cfg, history)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its record of the training is damaged ({error!r})") from error
+    return {"checkpoint": path, **training, "resolution": model.cfg.image_size, "data": task.cfg.data} | more
+
+
+def _training(cfg: dict[str, Any], history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The entries on the training of a checkpoint, from its configuration and its list of runs."""
     updates, earlier = updates_of(history)
     trained_on = str(cfg["task"]["data"])
     share = cfg["task"].get("data_fraction", 1.0)
@@ -39,16 +48,12 @@ def protocol_of(path: str, task: Any, model: FusedEncoders, **more: Any) -> dict
         trained_on += f", {share} of its images"
     weights = cfg.get("criterion") or {}
     objectives = [name for name in OBJECTIVES if weights.get(f"{name}_weight")]
-    record = {
-        "checkpoint": path,
+    return {
         "stage": stage_of(cfg, earlier),
         **({"objectives": ", ".join(objectives)} if objectives else {}),
         "trained_on": trained_on,
         "updates": updates,
-        "resolution": model.cfg.image_size,
-        "data": task.cfg.data,
     }
-    return record | more
 
 
 def stage_of(cfg: dict[str, Any], earlier: int) -> str:

@@ -124,7 +124,8 @@ def _shards(index: Path) -> list[Path]:
     for name in names:
         if name != Path(name).name or name in ("", ".", ".."):
             raise WeightsError(f"{index} names {name!r}, which is no file beside it: this index cannot be trusted")
-    missing = [name for name in names if not (index.parent / name).is_file()]
+    present = set(os.listdir(index.parent))
+    missing = [name[:80] for name in names if name not in present or not (index.parent / name).is_file()]
     if missing:
         raise WeightsError(f"{index.parent} lacks files that {index.name} names: {', '.join(missing)}; download them")
     return [index.parent / name for name in names]
