@@ -52,6 +52,7 @@ setup(
         ],
         "benchmark": ["webdataset>=0.2.90", "transformers>=4.45"],
         "lint": ["ruff>=0.6", "mypy>=1.10"],
+        "fuzz": ["atheris>=2.3"],
     },
     entry_points={
         "console_scripts": [

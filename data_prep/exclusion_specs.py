@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from mvlm_plugin.data.databin import HASH, canonical_split, hashes_path, read_manifest, shard_folders
+from mvlm_plugin.data.byte_file import map_array
+from mvlm_plugin.data.databin import HASH, DataBinError, canonical_split, hashes_path, read_manifest, shard_folders
 
 from .files import base_name, is_remote, open_binary
 from .records import PrepError
@@ -106,9 +107,9 @@ def databin_hashes(spec: Spec) -> Iterator[np.ndarray]:
     """
     for path in databin_hash_files(spec):
         try:
-            hashes = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise PrepError(f"--exclude {path} cannot be read ({error}); prepare that data-bin again") from error
+            hashes = map_array(path)
+        except DataBinError as error:
+            raise PrepError(f"--exclude: {error}; prepare that data-bin again") from error
         if hashes.dtype != HASH or hashes.ndim != 1:
             raise PrepError(f"--exclude {path} is damaged: its type is {hashes.dtype}; prepare that data-bin again")
         yield hashes

@@ -1,13 +1,11 @@
 """What flows through preparation: rows and samples of a source, loaded images, and what was rejected."""
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CAPTION_EXCERPT = 200
 # Captions of an image, which are all in memory at once.
 MAX_CAPTIONS = 10_000
@@ -88,11 +86,6 @@ class LoadedImage(NamedTuple):
     crc32: int
     content: bytes
     perceptual: int
-
-
-def is_split_name(name: str) -> bool:
-    """Whether a split may be called so: its name becomes part of file names."""
-    return SPLIT_NAME.fullmatch(name) is not None
 
 
 class RejectionLog:

@@ -153,7 +153,7 @@ class HashIndex:
     @classmethod
     def open(cls, folder: Path) -> "HashIndex":
         """The index that was saved in a folder, mapped."""
-        return cls({path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")})
+        return cls({path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")})
 
     def exact(self, content: np.ndarray) -> np.ndarray:
         """Entries with the same content.

@@ -4,7 +4,6 @@ fairseq-validate, mvlm-reconstruct and --finetune-from-model read the result lik
 """
 
 import argparse
-import pickle
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .interop.reading import no_code_of
 from .optim.weight_ema import averages_of
 
 
@@ -51,10 +51,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     partial = Path(f"{args.out}.partial")
     try:
-        checkpoint = averaged_checkpoint(torch.load(args.path, map_location="cpu", weights_only=True))
+        with no_code_of(args.path):
+            checkpoint = torch.load(args.path, map_location="cpu", weights_only=True)
+        checkpoint = averaged_checkpoint(checkpoint)
         torch.save(checkpoint, partial)
         partial.replace(args.out)
-    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         print(f"{parser.prog}: error: {args.path}: {error}", file=sys.stderr)
         return 2
     finally:

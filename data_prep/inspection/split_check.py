@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mvlm_plugin.data.byte_file import map_array
 from mvlm_plugin.data.databin import (
     DICTIONARY,
     HASH,
@@ -77,9 +78,9 @@ def image_problems(folder: Path, split: str, manifest: dict[str, Any], max_pixel
 
 def _hash_problems(path: Path, expected: int) -> Iterator[str]:
     try:
-        hashes = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        yield f"{path.name}: cannot be read: {error}"
+        hashes = map_array(path)
+    except DataBinError as error:
+        yield str(error)
         return
     if hashes.dtype != HASH or hashes.shape != (expected,):
         yield f"{path.name}: {hashes.dtype} array of shape {hashes.shape} for {expected} images"
@@ -89,9 +90,9 @@ def pair_problems(folder: Path, split: str, entry: dict[str, Any]) -> Iterator[s
     """Every caption must point at an image, and every image must have a caption."""
     path = pairs_path(folder, split)
     try:
-        pairs = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        yield f"{path.name}: cannot be read: {error}"
+        pairs = map_array(path)
+    except DataBinError as error:
+        yield str(error)
         return
     if pairs.dtype != np.int64 or pairs.ndim not in {1, 2}:
         yield f"{path.name}: {pairs.dtype} array of shape {pairs.shape}, not int64 of one or two dimensions"

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mvlm_plugin.data.databin import canonical_split
+from mvlm_plugin.data.databin import canonical_split, is_split_name
 
-from ..records import PrepError, RejectionLog, Row, Sample, is_split_name
+from ..records import PrepError, RejectionLog, Row, Sample
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 
-from mvlm_plugin.data.databin import canonical_split
+from mvlm_plugin.data.databin import canonical_split, is_split_name
 
 from ..disk_table import DiskTable
-from ..records import RejectionLog, is_split_name
+from ..records import RejectionLog
 from .base import checked_split
 from .text_lines import image_rows
 

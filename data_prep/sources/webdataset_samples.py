@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mvlm_plugin.data.databin import canonical_split
+from mvlm_plugin.data.databin import canonical_split, is_split_name
 
 from ..image_files import MAX_ENCODED_BYTES, too_many_bytes
-from ..records import MAX_CAPTIONS, TOO_MANY_CAPTIONS, BadImage, RejectionLog, Sample, is_split_name
+from ..records import MAX_CAPTIONS, TOO_MANY_CAPTIONS, BadImage, RejectionLog, Sample
 from .img2dataset_failures import list_failed_downloads
 from .json_lines import parse_json
 from .tar_members import DamagedArchive, Member, TarReader

@@ -21,6 +21,21 @@ def map_file(path: Path) -> mmap.mmap | bytes:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def map_array(path: Path) -> np.memmap:
+    """A .npy file, memory-mapped and read-only.
+
+    Raises:
+        DataBinError: it cannot be read, or is no array of plain numbers.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.memmap):
+            raise ValueError("it is an archive")
+    except Exception as error:  # NumPy parses the header as Python text, and damaged ones raise nearly every type
+        raise DataBinError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    return array
+
+
 class ByteFile:
     """An open file; closed with its last reference, so never under a read that is still running.
 

@@ -30,6 +30,7 @@ A sharded data-bin is a folder of whole data-bins, ``shard0``, ``shard1``, ...; 
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ REJECTED = "rejected.jsonl"
 # decoded image, near-equal for images that look alike.
 HASH = np.dtype([("content", "<u8", (2,)), ("perceptual", "<u8")])
 
+# Its name becomes part of file names.
+_SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Names under which the same split is commonly asked for, best first.
 _SPLIT_ALIASES = {"val": "valid", "validation": "valid", "dev": "valid"}
 
@@ -81,6 +84,11 @@ def fields_prefix(folder: Path, split: str) -> Path:
     return folder / f"{split}.fields"
 
 
+def is_split_name(name: str) -> bool:
+    """Whether a split may be called so."""
+    return _SPLIT_NAME.fullmatch(name) is not None
+
+
 def canonical_split(name: str) -> str:
     """``val``, ``validation`` and ``dev`` are stored as fairseq's ``valid``; other names stay."""
     return _SPLIT_ALIASES.get(name, name)
@@ -90,7 +98,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a data-bin.
 
     Raises:
-        DataBinError: no manifest there, it is not JSON, or it is of another format.
+        DataBinError: no manifest there, it is damaged, or it is of another format.
     """
     path = folder / MANIFEST
     try:
@@ -99,7 +107,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DataBinError(
             f"{folder} is not a data-bin: it has no {MANIFEST}. Make one with mvlm-prep (see mvlm-prep --help)."
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataBinError(f"{path} is damaged ({error}); prepare the data again.") from error
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
     if version != FORMAT_VERSION:
@@ -107,7 +115,28 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} has data-bin format {version!r}, this mvlm-plugin reads {FORMAT_VERSION}: "
             "prepare the data again, or install the mvlm-plugin version that made it."
         )
+    problem = None if "shards" in manifest else _manifest_problem(manifest)
+    if problem:
+        raise DataBinError(f"{path} is damaged ({problem}); prepare the data again.")
     return manifest
+
+
+def _manifest_problem(manifest: dict[str, Any]) -> str | None:
+    """What is wrong with the entries that readers rely on; None = nothing."""
+    splits = manifest.get("splits")
+    tokenizer = manifest.get("tokenizer")
+    if not isinstance(splits, dict) or not all(isinstance(entry, dict) for entry in splits.values()):
+        return "it has no splits"
+    misnamed = next((name for name in splits if not is_split_name(name)), None)
+    if misnamed is not None:
+        return f"no split can be called {misnamed[:80]!r}"
+    if not all(isinstance(entry.get("fields") or {}, dict) for entry in splits.values()):
+        return "it has a split whose label fields are not given by name"
+    if not isinstance(tokenizer, dict) or not isinstance(tokenizer.get("kind"), str):
+        return "it has no tokenizer"
+    if manifest.get("image_store") == "reference" and not isinstance(manifest.get("image_root"), str):
+        return "it has no folder of the images"
+    return None
 
 
 def shard_folders(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .byte_file import ByteFile
+from .byte_file import ByteFile, map_array
 from .databin import (
     HASH,
     DataBinError,
@@ -24,14 +24,6 @@ from .line_file import LineFile
 from .token_file import TokenFile
 
 _FIX = "check the folder with mvlm-prep verify, or prepare the data again."
-
-
-def _map_array(path: Path) -> np.memmap:
-    """A .npy file, memory-mapped and read-only."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataBinError(f"{path} cannot be read: {error}; {_FIX}") from error
 
 
 class PairStore:
@@ -60,11 +52,11 @@ class PairStore:
         root = Path(manifest["image_root"]) if manifest.get("image_store") == "reference" else None
         self.images = ImageIndex(images_path(folder, self.name), root)
         self.captions = TokenFile(text_prefix(folder, self.name))
-        pairs = _map_array(pairs_path(folder, self.name))
+        pairs = map_array(pairs_path(folder, self.name))
         self.pairs = np.asarray(pairs)
         self._pairs_file = ByteFile(pairs_path(folder, self.name))
         self._pairs_at = pairs.offset
-        self.hashes = np.asarray(_map_array(hashes_path(folder, self.name)))
+        self.hashes = np.asarray(map_array(hashes_path(folder, self.name)))
         self.names = LineFile(names_prefix(folder, self.name))
         has_fields = bool(manifest["splits"][self.name].get("fields"))
         self._fields = LineFile(fields_prefix(folder, self.name)) if has_fields else None

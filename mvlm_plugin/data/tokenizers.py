@@ -6,7 +6,7 @@ fairseq is imported where it is used: it takes seconds, and preparation needs it
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sentencepiece
 
@@ -78,7 +78,8 @@ class Gpt2Splitter:
 
         try:
             self._encoder = get_encoder(str(encoder_json), str(vocab_bpe))
-        except (OSError, ValueError, IndexError, AttributeError) as error:
+            _check_gpt2(self._encoder)
+        except (OSError, ValueError, IndexError, AttributeError, TypeError, RecursionError) as error:
             raise DataBinError(f"{encoder_json} and {vocab_bpe} are not a GPT-2 BPE: {error}") from error
 
     def split(self, text: str) -> list[str]:
@@ -96,6 +97,19 @@ class Gpt2Splitter:
 
     def _is_known(self, symbol: str) -> bool:
         return symbol.isdecimal() and int(symbol) in self._encoder.decoder
+
+
+def _check_gpt2(encoder: Any) -> None:
+    """Raises ValueError unless every text gets ids: all bytes have one, and what their merges make."""
+    if not all(type(number) is int and number >= 0 for number in encoder.encoder.values()):
+        raise ValueError("an id is no whole number")
+    wrong = next((merge for merge in encoder.bpe_ranks if len(merge) != 2), None)
+    if wrong is not None:
+        raise ValueError(f"the merge {' '.join(wrong)[:40]!r} is not of two symbols")
+    symbols = [*encoder.byte_decoder, *map("".join, encoder.bpe_ranks)]
+    missing = next((symbol for symbol in symbols if symbol not in encoder.encoder), None)
+    if missing is not None:
+        raise ValueError(f"the symbol {missing[:40]!r} has no id")
 
 
 class CaptionTokenizer:

@@ -1,11 +1,11 @@
 """Under what conditions a figure was measured: which checkpoint, how it was trained, at what resolution."""
 
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from ..interop.reading import WeightsError, no_code_of
 from ..models.fused_encoders import FusedEncoders
 from ..models.mvlm import OBJECTIVES
 from ..training_record import record_of, summary_of
@@ -33,6 +33,17 @@ def protocol_of(path: str, task: Any, model: FusedEncoders, **more: Any) -> dict
         ValueError: the file is no checkpoint of fairseq-train.
     """
     cfg, history, made_with = _read_record(path)
+    try:
+        training = _training(cfg, history)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its record of the training is damaged ({error!r})") from error
+    if made_with:
+        training["made_with"] = made_with
+    return {"checkpoint": path, **training, "resolution": model.cfg.image_size, "data": task.cfg.data} | more
+
+
+def _training(cfg: dict[str, Any], history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The entries on the training of a checkpoint, from its configuration and its list of runs."""
     updates, earlier = updates_of(history)
     trained_on = str(cfg["task"]["data"])
     share = cfg["task"].get("data_fraction", 1.0)
@@ -40,17 +51,12 @@ def protocol_of(path: str, task: Any, model: FusedEncoders, **more: Any) -> dict
         trained_on += f", {share} of its images"
     weights = cfg.get("criterion") or {}
     objectives = [name for name in OBJECTIVES if weights.get(f"{name}_weight")]
-    record = {
-        "checkpoint": path,
+    return {
         "stage": stage_of(cfg, earlier),
         **({"objectives": ", ".join(objectives)} if objectives else {}),
         "trained_on": trained_on,
         "updates": updates,
-        **({"made_with": made_with} if made_with else {}),
-        "resolution": model.cfg.image_size,
-        "data": task.cfg.data,
     }
-    return record | more
 
 
 def stage_of(cfg: dict[str, Any], earlier: int) -> str:
@@ -94,12 +100,13 @@ def updates_of(history: Sequence[dict[str, Any]]) -> tuple[int, int]:
 def _read_record(path: str) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
     """Configuration, list of runs and versions of a checkpoint; its tensors stay on the disk."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with no_code_of(path):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         cfg, history = state["cfg"], state["optimizer_history"]
         if not {"task", "checkpoint"} <= set(cfg):
             raise KeyError("task")
         record = record_of(state)
         made_with = "" if record is None else summary_of(record)
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no checkpoint of fairseq-train: {error}") from error
+    except (WeightsError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no checkpoint of fairseq-train: {error}") from None
     return cfg, history, made_with

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 # What torch says of a pickle that asks for a function or class which is not known to be harmless.
 REFUSALS = ("Unsupported global", "Unsupported class", "Trying to ")
 MAX_JSON_BYTES = 64 * 2**20
+_UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 
 class WeightsError(ValueError):
@@ -121,36 +124,56 @@ def _shards(index: Path) -> list[Path]:
     for name in names:
         if name != Path(name).name or name in ("", ".", ".."):
             raise WeightsError(f"{index} names {name!r}, which is no file beside it: this index cannot be trusted")
-    missing = [name for name in names if not (index.parent / name).is_file()]
+    present = set(os.listdir(index.parent))
+    missing = [name[:80] for name in names if name not in present or not (index.parent / name).is_file()]
     if missing:
         raise WeightsError(f"{index.parent} lacks files that {index.name} names: {', '.join(missing)}; download them")
     return [index.parent / name for name in names]
 
 
+@contextmanager
+def no_code_of(path: str | Path) -> Iterator[None]:
+    """Around torch.load() of a file: no code of it runs, whatever the environment asks of torch.
+
+    Raises:
+        WeightsError: the file would run code, or is damaged; one line in place of all that torch says.
+        OSError: it cannot be opened.
+    """
+    # Older programs need this variable; it would turn weights_only off where a caller, as fairseq, does not name it.
+    asked = os.environ.pop(_UNSAFE, None)
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except pickle.UnpicklingError as error:
+        if not any(mark in str(error) for mark in REFUSALS):
+            raise _damaged(path, error) from None
+        raise WeightsError(
+            f"{path} would run code when it is loaded and is refused; where you trust it, load it with "
+            f"torch.load(weights_only=False) and save its state_dict alone ({_one_line(error)})"
+        ) from None
+    except Exception as error:  # damaged pickles and headers raise nearly everything
+        raise _damaged(path, error) from None
+    finally:
+        if asked is not None:
+            os.environ[_UNSAFE] = asked
+
+
 def _read_file(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".npz":
         raise WeightsError(f"{path} is a NumPy archive; load it with timm and save the model's state_dict() instead")
-    try:
+    with no_code_of(path):
         with open(path, "rb") as file:
             head = file.read(9)
         if head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
             return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not any(mark in str(error) for mark in REFUSALS):
-            raise _damaged(path, error) from error
-        raise WeightsError(
-            f"{path} would run code when it is loaded and is refused; where you trust it, load it with "
-            f"torch.load(weights_only=False) and save its state_dict alone ({_one_line(error)})"
-        ) from error
-    except Exception as error:  # damaged pickles and headers raise nearly everything
-        raise _damaged(path, error) from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__} and no weights by name")
     return content
 
 
-def _damaged(path: Path, error: Exception) -> WeightsError:
+def _damaged(path: str | Path, error: Exception) -> WeightsError:
     return WeightsError(
         f"{path} is damaged, or no file of torch.save or safetensors; download it again ({_one_line(error)})"
     )

@@ -142,7 +142,7 @@ def check_checkpoint(job: Job) -> str:
     seconds = time.perf_counter() - began
     dist.barrier()
     _require(Path(path).exists(), f"{path} was saved by rank 0 and is not seen here; --save-dir must be shared")
-    loaded = torch.load(path, map_location=job.device)
+    loaded = torch.load(path, map_location=job.device, weights_only=True)
     for part in state:
         _require(_equal(loaded[part], state[part]), f"{part} read back from {path} differs from what was saved")
     size = Path(path).stat().st_size / 2**20
