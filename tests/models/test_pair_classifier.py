@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from mvlm_plugin.models.architectures import ARCHITECTURES
 from mvlm_plugin.interop.dictionary_digest import ENTRY
+from mvlm_plugin.models.architectures import ARCHITECTURES
 from mvlm_plugin.models.pair_classifier import PRETRAINING_PARTS, PairClassifier
 from mvlm_plugin.models.parameter_groups import tag_of
 from tests.helpers import make_dictionary, make_model, roughen, tiny_config
