@@ -20,8 +20,8 @@ def digest_of(dictionary: Any) -> int:
 
 
 def save_digest(model: nn.Module, state: dict[str, Any], prefix: str, local_metadata: dict[str, Any]) -> None:
-    """Hook after state_dict(): add the digest of the model's dictionary."""
-    state[f"{prefix}{ENTRY}"] = torch.tensor(model.dictionary_digest, device="cpu")
+    """Hook after state_dict(): add the digest of the model's dictionary, on the device of the weights."""
+    state[f"{prefix}{ENTRY}"] = torch.tensor(model.dictionary_digest, device=next(model.parameters()).device)
 
 
 def check_digest(state: dict[str, Any], model: nn.Module) -> None:

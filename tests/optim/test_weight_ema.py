@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mvlm_plugin.ema import averaged_checkpoint, main
+from mvlm_plugin.interop.dictionary_digest import ENTRY
 from mvlm_plugin.optim.weight_ema import averages_of
 from tests.helpers import assert_same_tensors
 from tests.optim.helpers import make_optimizer, make_rough_model, update
@@ -45,6 +46,7 @@ def test_an_averaged_checkpoint_has_averages_and_what_was_frozen() -> None:
     checkpoint["model"]["tied"] = checkpoint["model"]["mlm_head.dense.weight"]
     frozen["tied"] = expected["mlm_head.dense.weight"]
     averaged = averaged_checkpoint(checkpoint)
+    assert torch.equal(averaged["model"].pop(ENTRY), frozen.pop(ENTRY))
     assert_same_tensors(averaged["model"], {**expected, **frozen}, 1e-5)
     assert "last_optimizer_state" not in averaged
 
