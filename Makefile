@@ -96,7 +96,7 @@ pins: $(VENV)/.installed-supply
 	bash requirements/compile.sh $(BIN)/uv
 
 audit: $(VENV)/.installed-supply
-	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements/ci.txt
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/ci.txt
 
 licences: $(VENV)/.installed-test $(VENV)/.installed-supply
 	bash requirements/licences.sh $(BIN) > docs/licences.md
