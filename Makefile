@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PACKAGING := setup.py pyproject.toml constraints.txt
 
-.PHONY: help install quickstart test lint format clean
+.PHONY: help install quickstart test soak lint format clean
 
 help:
 	@echo "make install     create $(VENV) and install mvlm-plugin there"
 	@echo "make quickstart  install, prepare generated scenes, train, validate, write pictures"
 	@echo "make test        install what the tests need and run them"
+	@echo "make soak        train for long: memory, open files and speed stay what they are (about 20 minutes)"
 	@echo "make lint        check style and types"
 	@echo "make format      rewrite the code in the project's style"
 	@echo "make clean       remove what quickstart wrote (runs/quickstart)"
@@ -43,6 +44,9 @@ quickstart: install
 
 test: $(VENV)/.installed-test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+soak: $(VENV)/.installed-test
+	$(BIN)/python tests/soak/steady.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
