@@ -45,6 +45,7 @@ setup(
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
+            "hypothesis>=6.100",
             "transformers>=4.45",
             "ImageHash>=4.3",
             "playwright>=1.48",  # drives the Chromium of the system; its own browser is not needed

@@ -23,13 +23,14 @@ class Sample(NamedTuple):
     """What is seen at one line of the log.
 
     update: number of updates made; wall: seconds since the start; seconds: of processor time of all processes;
-    memory, descriptors: of the training process; workers: process id -> (memory, descriptors) of its loader workers.
-    Memory in KiB.
+    yardstick: processor seconds of a piece of work that is always the same; memory, descriptors: of the training
+    process; workers: process id -> (memory, descriptors) of its loader workers. Memory in KiB.
     """
 
     update: int
     wall: float
     seconds: float
+    yardstick: float
     memory: int
     descriptors: int
     workers: Mapping[int, tuple[int, int]]
@@ -69,7 +70,8 @@ def figures_of(samples: Sequence[Sample]) -> dict[str, Any]:
 
     Returns:
         For each entry of LIMITS a number, and others that are only told: memory at the end, speeds. Growth of main
-        memory is that of the second half; ratios are of the last fifth to the second.
+        memory is that of the second half; ratios are of the last fifth to the second. That of the processor time is
+        in lengths of the yardstick: what a machine with other work makes slower is no fault of the run.
 
     Raises:
         ValueError: too few samples, or no worker was seen for long enough.
@@ -83,6 +85,7 @@ def figures_of(samples: Sequence[Sample]) -> dict[str, Any]:
     if not memory:
         raise ValueError("no loader worker lived long enough to be judged: make epochs longer")
     second, last = (samples[len(samples) * start // 5 : len(samples) * (start + 1) // 5] for start in (1, 4))
+    yardsticks = float(np.median([s.yardstick for s in last]) / np.median([s.yardstick for s in second]))
     return {
         "updates": samples[-1].update,
         "main_kib_per_1000_updates": slope([s.update for s in half], [s.memory for s in half]),
@@ -91,7 +94,8 @@ def figures_of(samples: Sequence[Sample]) -> dict[str, Any]:
         "worker_descriptors_growth": max(
             _more_at_the_end(life[: len(life) // 2], life[len(life) // 2 :]) for life in descriptors
         ),
-        "processor_time_ratio": _rate(samples, 4, "seconds") / _rate(samples, 1, "seconds"),
+        "processor_time_ratio": _rate(samples, 4, "seconds") / _rate(samples, 1, "seconds") / yardsticks,
+        "yardstick_ratio": yardsticks,
         "wall_time_ratio": _rate(samples, 4, "wall") / _rate(samples, 1, "wall"),
         "main_mib_after_a_quarter": round(quarter[0].memory / 1024, 1),
         "main_mib_at_the_end": round(samples[-1].memory / 1024, 1),

@@ -4,7 +4,8 @@
     python tests/soak/steady.py --updates 2000 --json steady.json
 
 Prints the figures and writes them as JSON; exit status 1 if one lies over its limit (tests/soak/figures.py).
-What other programs do changes the wall time, so that it is told and not judged: processor time is.
+What other programs do changes the wall time, so that it is told and not judged: processor time is, beside that of
+a piece of work that is always the same.
 """
 
 import argparse
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.soak.figures import LIMITS, Sample, figures_of, problems_of  # noqa: E402
-from tests.soak.usage import children, usage  # noqa: E402
+from tests.soak.usage import children, usage, yardstick  # noqa: E402
 
 BIN = Path(sys.executable).parent
 WORKERS = 2
@@ -49,7 +50,7 @@ def train_command(data: Path, save_dir: Path, updates: int) -> list[str]:
     return [str(BIN / "fairseq-train"), *map(str, arguments)]
 
 
-def watch(process: subprocess.Popen[str], log: Path) -> Iterator[Sample]:
+def watch(process: subprocess.Popen[str], data: Path, log: Path) -> Iterator[Sample]:
     """A sample at every line of the log that counts updates.
 
     Raises:
@@ -61,15 +62,16 @@ def watch(process: subprocess.Popen[str], log: Path) -> Iterator[Sample]:
         for line in process.stdout:
             copy.write(line)
             found = line.find("| train_inner | {")
-            main = usage(process.pid)
+            main = usage(process.pid, data)
             if found < 0 or main is None:
                 continue
             update = int(json.loads(line[line.index("{", found) :])["num_updates"])
-            seen = {pid: usage(pid) for pid in children(process.pid)}
+            seen = {pid: usage(pid, data) for pid in children(process.pid)}
             workers = {pid: found for pid, found in seen.items() if found is not None}
             seconds = main.seconds + sum(worker.seconds for worker in workers.values())
             own = {pid: (worker.memory, worker.descriptors) for pid, worker in workers.items()}
-            yield Sample(update, time.monotonic() - start, seconds, main.memory, main.descriptors, own)
+            elapsed = time.monotonic() - start
+            yield Sample(update, elapsed, seconds, yardstick(), main.memory, main.descriptors, own)
     if process.wait() != 0:
         raise RuntimeError(f"fairseq-train ended with status {process.returncode}; see {log}")
 
@@ -86,7 +88,7 @@ def soak(folder: Path, updates: int, pairs: int) -> Iterator[Sample]:
         text=True,
     )
     try:
-        yield from watch(process, folder / "log")
+        yield from watch(process, data.resolve(), folder / "log")
     finally:
         process.kill()
         process.wait()
