@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.figures import LIMITS, Sample, figures_of, problems_of
-from tests.soak.processes import children, usage, yardstick
+from tests.soak.usage import children, usage, yardstick
 
 
 def steady(number: int) -> Sample:
