@@ -4,9 +4,7 @@ Captions of scenes name everything; prompts such as "a red circle" do not. Here 
 scene, and the others one object of it alone; the caption names one object that is there, its size and the background
 or not. Only scenes of the train split are drawn.
 
-Usage: python short_captions.py DATABIN FOLDER SIZE
-
-SIZE is the pictures' width and height in pixels, as mvlm-prep scenes --image-size drew them.
+Usage: python short_captions.py DATABIN FOLDER
 """
 
 import json
@@ -19,6 +17,7 @@ from tqdm import tqdm
 
 from data_prep.scenes.drawing import encode_scene
 from data_prep.scenes.layout import Item, Scene
+from mvlm_plugin.data.store import PairStore
 
 
 def short_caption(item: Item, background: str, rng: random.Random) -> str:
@@ -40,7 +39,8 @@ def draw(content: dict[str, Any], is_alone: bool, image_size: int, rng: random.R
 
 
 def main() -> int:
-    databin, folder, image_size = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    databin, folder = map(Path, sys.argv[1:])
+    image_size = PairStore(databin, "train").images.record(0).width
     rng = random.Random(1)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     with (

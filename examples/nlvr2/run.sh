@@ -3,7 +3,8 @@
 #          e.g. bash examples/nlvr2/run.sh runs/flickr8k_lite nlvr/dev.tsv nlvr
 # Needs:   PRETRAINED with data-bin/ and checkpoints/checkpoint_last.pt, as examples/flickr8k_lite leaves it; STATEMENTS with
 #          lines 'image TAB statement TAB label', an image being three boxes side by side; the extra `lite`; two CPU cores.
-# Options: FOLD (1 to FOLDS, 3) is held out, by sentence and so by image; SEED; BLIND=1: the baseline whose images are shuffled.
+# Options: FOLD (1 to FOLDS, 3) is held out, by NLVR's number of a sentence and so by image; SEED; BLIND=1: the baseline
+#          whose images are shuffled.
 # Cost:    five minutes a run on one core.
 # Result:  runs/nlvr2/foldF-seedS[-blind]: checkpoints, and accuracy on the held-out images in accuracy.json.
 set -euo pipefail

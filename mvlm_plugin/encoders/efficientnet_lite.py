@@ -28,10 +28,10 @@ class EfficientNetLite(nn.Module):
 
     Args:
         network: ``efficientnet_lite_pytorch.EfficientNet``; its classifier is dropped.
-        image_size: pixels a side; divisible by 32.
-        stages: keep the first stages only (stem, groups of blocks); None: all of them and the head.
+        image_size: pixels a side; divisible by the patch size: 32, or the stride of the stages that are kept.
         train_batch_norm: let the batch norms' statistics follow the training batches; otherwise they stay as loaded,
             so that a masked image and a whole one are normalised alike. Their scales and offsets train in either case.
+        stages: keep the first stages only (stem, groups of blocks); None: all of them and the head.
 
     Raises:
         ValueError: image_size is not divisible by the patch size.

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -57,3 +58,10 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add --data and --subset, for evaluations of a data-bin."""
     parser.add_argument("--data", required=True, metavar="DATABIN", help="data-bin that mvlm-prep made")
     parser.add_argument("--subset", default="test", metavar="SPLIT", help="its split (default: %(default)s)")
+
+
+def write_whole(path: str, text: str) -> None:
+    """Write a text file that appears complete or not at all."""
+    partial = Path(f"{path}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -5,13 +5,11 @@ import importlib
 import json
 import logging
 import sys
-from pathlib import Path
-from typing import Any
 
 import mvlm_plugin  # noqa: F401  (registers what the checkpoint names)
 
 from ..data.databin import DataBinError
-from .base import EvalCommand, Report, add_common_options
+from .base import EvalCommand, Report, add_common_options, write_whole
 
 # Modules of this package, each with a COMMAND.
 SUBCOMMANDS: tuple[str, ...] = ("retrieval", "vqa", "nlvr2", "entailment", "grounding", "zero_shot")
@@ -42,12 +40,6 @@ def _parser(commands: list[EvalCommand]) -> argparse.ArgumentParser:
     return parser
 
 
-def _write_json(path: str, content: dict[str, Any]) -> None:
-    partial = Path(f"{path}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
 def _show(report: Report) -> str:
     protocol = [f"  {name.replace('_', ' '):24}{value}" for name, value in report.protocol.items()]
     return "\n".join(["protocol", *protocol, "", report.text])
@@ -63,7 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         report = arguments.run(arguments)
         if arguments.json:
-            _write_json(arguments.json, {"protocol": dict(report.protocol), **report.figures})
+            content = {"protocol": dict(report.protocol), **report.figures}
+            write_whole(arguments.json, json.dumps(content, indent=2) + "\n")
     except (OSError, ValueError, ImportError, DataBinError) as error:
         print(f"mvlm-eval: error: {error}", file=sys.stderr)
         return 2

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ from ..checkpoints import open_checkpoint
 from ..data.databin import canonical_split
 from ..data.labelled import LabelledDataset
 from ..models.fused_encoders import FusedEncoders
-from .base import add_data_options
+from .base import add_data_options, write_whole
 from .logits import predict_batches
 from .protocol import protocol_of
 
@@ -112,9 +111,7 @@ def write_judgements(path: str | None, texts: Sequence[int], clusters: Tensor, s
     if path is None:
         return
     rows = zip(texts, clusters.tolist(), scores.double().tolist(), strict=True)
-    partial = Path(f"{path}.partial")
-    partial.write_text("text,cluster,score\n" + "".join(f"{t},{c},{v:g}\n" for t, c, v in rows), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, "text,cluster,score\n" + "".join(f"{t},{c},{v:g}\n" for t, c, v in rows))
 
 
 def has_labels(dataset: LabelledDataset) -> bool:

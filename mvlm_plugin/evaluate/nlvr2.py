@@ -1,13 +1,12 @@
 """``mvlm-eval nlvr2``: accuracy and consistency of true or false statements about several images."""
 
 import argparse
-from pathlib import Path
 
 from torch import Tensor
 
 from ..data.labelled import LabelledDataset
 from ..evaluation.classification import consistency, linked, score, sentence_of
-from .base import EvalCommand, Report
+from .base import EvalCommand, Report, write_whole
 from .judged import (
     add_judgement_options,
     has_labels,
@@ -53,10 +52,7 @@ def _check_identifiers(dataset: LabelledDataset, identifiers: dict[int, str] | N
 
 
 def _write_predictions(path: str, judgements: dict[str, str]) -> None:
-    partial = Path(f"{path}.partial")
-    lines = [f"{identifier},{said.capitalize()}\n" for identifier, said in judgements.items()]
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, "".join(f"{identifier},{said.capitalize()}\n" for identifier, said in judgements.items()))
 
 
 def _sentences(dataset: LabelledDataset, texts: list[int], identifiers: dict[int, str] | None) -> list[str | bytes]:

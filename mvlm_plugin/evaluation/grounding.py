@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..data.tokenizers import CaptionTokenizer
 from ..models.mvlm import MvlmModel
+from ..modules.attention import KeyValue
 from ..modules.cross_stream import CrossStream
 
 # What a word's map speaks for: the prediction of the word itself, masked; or "matched", for the whole caption.
@@ -70,24 +71,23 @@ def observe_matching(model: MvlmModel, image: Tensor, text: Tensor, padding_mask
 
 
 def observe_prediction(
-    model: MvlmModel, image: Tensor, masked_text: Tensor, tokens: Tensor, masked: Tensor, layer: int
+    model: MvlmModel, context: list[KeyValue], masked_text: Tensor, tokens: Tensor, masked: Tensor, layer: int
 ) -> Observation:
     """Predict masked words row by row, and keep what the words look at in one block.
 
     Args:
-        image: (B, P + 1, D) features of whole images.
+        context: from fusion.text_stream.project() of B whole images' features.
         masked_text: (B, L, D) features of the masked captions.
         tokens: (B, L) int64, the whole captions, padded.
         masked: (B, L) bool, True = masked; the score of a row without any is 0.
         layer: block of the text stream, from 0.
     """
-    stream = model.fusion.text_stream
-    fused, probabilities = stream.observe(masked_text, tokens.eq(model.padding_idx), stream.project(image), None, layer)
+    padding_mask = tokens.eq(model.padding_idx)
+    fused, probabilities = model.fusion.text_stream.observe(masked_text, padding_mask, context, None, layer)
     logits = model.mlm_head(fused[masked], model.text_encoder.token_embedding.weight).float()
     likelihood = logits.log_softmax(dim=1).gather(1, tokens[masked][:, None]).squeeze(1)
-    return Observation(
-        likelihood.new_zeros(len(tokens)).index_add(0, masked.nonzero()[:, 0], likelihood), probabilities
-    )
+    score = likelihood.new_zeros(len(tokens)).index_add(0, masked.nonzero()[:, 0], likelihood)
+    return Observation(score, probabilities)
 
 
 def matching_maps(model: MvlmModel, pixels: Tensor, tokens: Tensor, layer: int) -> Tensor:
@@ -131,14 +131,14 @@ def prediction_maps(
         (B, L, G, G) float32, not negative, row by row from the top; zero for tokens of no word.
     """
     with torch.no_grad():
-        image = model.encode_image(model.normalize(pixels))
-    maps = image.new_zeros(*tokens.shape, model.grid**2, dtype=torch.float32)
+        context = model.fusion.text_stream.project(model.encode_image(model.normalize(pixels)))
+    maps = torch.zeros(*tokens.shape, model.grid**2, device=tokens.device)
     for word in range(int(words.max()) + 1):
         masked = words.eq(word)
         with torch.no_grad():
             text = model.encode_text(tokens.masked_fill(masked, mask_id))
         with torch.enable_grad():
-            seen = observe_prediction(model, image, text.requires_grad_(), tokens, masked, layer)
+            seen = observe_prediction(model, context, text.requires_grad_(), tokens, masked, layer)
             maps[masked] = _grad_cam(seen)[masked]
     return maps.unflatten(2, (model.grid, model.grid))
 
@@ -174,26 +174,24 @@ def caption_maps(
     layer = last if layer is None else layer
     if not 0 <= layer <= last:
         raise ValueError(f"layer {layer} is not one of 0 to {last}: words of later blocks do not reach the {source}")
-    columns = [_columns_of_words(tokenizer, row) for row in tokens.tolist()]
+    words_of = [_words_of(tokenizer, row) for row in tokens.tolist()]
     if source == MATCHING:
         maps = matching_maps(model, pixels, tokens, layer)
     else:
-        words = torch.full(tokens.shape, -1)
-        for row, of_words in enumerate(columns):
-            for word, places in enumerate(of_words):
-                words[row, places] = word
+        numbers = torch.full(tokens.shape, -1)
+        for row, words in enumerate(words_of):
+            for number, (_, columns) in enumerate(words):
+                numbers[row, columns] = number
         mask_id = len(tokenizer.dictionary) - 1
-        maps = prediction_maps(model, pixels, tokens, words.to(tokens.device), mask_id, layer)
-    maps = maps.cpu()
-    texts = [tokenizer.decode(row).split() for row in tokens.tolist()]
+        maps = prediction_maps(model, pixels, tokens, numbers.to(tokens.device), mask_id, layer)
     return [
-        [WordMap(word, maps[row, places].mean(dim=0)) for word, places in zip(texts[row], columns[row], strict=False)]
-        for row in range(len(texts))
+        [WordMap(word, values[columns].mean(dim=0)) for word, columns in words]
+        for words, values in zip(words_of, maps.cpu(), strict=True)
     ]
 
 
-def _columns_of_words(tokenizer: CaptionTokenizer, tokens: Sequence[int]) -> list[list[int]]:
-    """The columns of each word's tokens: a token belongs to the word that the text ends with once it is there."""
+def _words_of(tokenizer: CaptionTokenizer, tokens: Sequence[int]) -> list[tuple[str, list[int]]]:
+    """Words and their tokens' columns: a token belongs to the word that the text ends with once it is there."""
     dictionary = tokenizer.dictionary
     hidden = {dictionary.bos(), dictionary.eos(), dictionary.pad()}
     columns: list[list[int]] = []
@@ -210,4 +208,4 @@ def _columns_of_words(tokenizer: CaptionTokenizer, tokens: Sequence[int]) -> lis
             columns.append([])
         columns[-1] += waiting
         shown, waiting = text, []
-    return columns
+    return list(zip(shown.split(), columns, strict=False))
