@@ -66,7 +66,7 @@ class ByteFile:
         return os.pread(self._descriptor, length, offset)
 
     def check_unchanged(self) -> None:
-        """Half a microsecond; a file that another one took the place of is still read as it was.
+        """Costs a microsecond; a file that another one took the place of is still read as it was.
 
         Raises:
             DataBinError: the file was written to since it was opened.
