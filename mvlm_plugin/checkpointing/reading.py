@@ -16,7 +16,7 @@ from fairseq import checkpoint_utils
 from ..distributed import rank, world_size
 from ..ranks import keep_training_batch
 from .errors import CheckpointError
-from .loop import go_on, training_loop
+from .loop import go_on, repeat_end_of_epoch, training_loop
 from .stopping import follow_signals
 from .writing import remove_partial_files
 
@@ -55,6 +55,8 @@ def load_checkpoint(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
         extra_state, epoch_itr = _fairseq_load_checkpoint(cfg, trainer, **kwargs)
     finally:
         _set(cfg, given)
+    if not cfg.reset_lr_scheduler:
+        repeat_end_of_epoch(trainer, epoch_itr, extra_state)
     if loop is not None:
         go_on(loop, extra_state)
     return extra_state, epoch_itr
