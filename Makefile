@@ -13,7 +13,7 @@ help:
 	@echo "make install     create $(VENV) and install mvlm-plugin there"
 	@echo "make quickstart  install, prepare generated scenes, train, validate, write pictures"
 	@echo "make test        install what the tests need and run them"
-	@echo "make soak        kill training runs 56 times and compare the weights that they end with (15 minutes)"
+	@echo "make soak        kill training runs 56 times and compare the weights that they end with (6 minutes)"
 	@echo "make lint        check style and types"
 	@echo "make format      rewrite the code in the project's style"
 	@echo "make clean       remove what quickstart wrote (runs/quickstart)"
