@@ -1,4 +1,4 @@
-"""fairseq's training loop, and what it forgets when a run goes on: that it was over, and how patient it still is."""
+"""fairseq's training loop, and what it forgets when a run goes on: its end, its patience, an epoch's validation."""
 
 import logging
 import sys
@@ -52,3 +52,21 @@ def go_on(loop: Any, extra_state: dict[str, Any] | None) -> None:
         return train(cfg, trainer, *rest)
 
     loop.train = train_unless_over
+
+
+def repeat_end_of_epoch(trainer: Any, epoch_itr: Any, extra_state: dict[str, Any] | None) -> None:
+    """Tell the learning-rate schedule of the validation that ended the last epoch.
+
+    fairseq writes the checkpoint of an epoch's end before it tells the schedule, and forgets that when the run goes on.
+
+    Args:
+        trainer: fairseq's.
+        epoch_itr: the training data, where the run goes on.
+        extra_state: of the checkpoint; None where there is none.
+    """
+    if extra_state is None or extra_state.get("val_loss") is None:
+        return
+    place = extra_state["train_iterator"]
+    # With --finetune-from-model and --reset-dataloader the epochs are those of a new run.
+    if place["iterations_in_epoch"] == 0 and place["epoch"] == epoch_itr.epoch > 1:
+        trainer.lr_step(epoch_itr.epoch - 1, extra_state["val_loss"])

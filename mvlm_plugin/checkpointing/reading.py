@@ -14,10 +14,11 @@ import torch.distributed as dist
 from fairseq import checkpoint_utils
 
 from ..distributed import rank, world_size
+from ..interop.reading import would_run_code
 from ..ranks import keep_training_batch
 from ..training_record import finetuned_checkpoint, follow_checkpoint
 from .errors import CheckpointError
-from .loop import go_on, training_loop
+from .loop import go_on, repeat_end_of_epoch, training_loop
 from .stopping import follow_signals
 from .writing import remove_partial_files
 
@@ -65,6 +66,8 @@ def load_checkpoint(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
     finally:
         _set(cfg, given)
     follow_checkpoint(cfg, trainer, extra_state, finetuned)
+    if not cfg.reset_lr_scheduler:
+        repeat_end_of_epoch(trainer, epoch_itr, extra_state)
     if loop is not None:
         go_on(loop, extra_state)
     return extra_state, epoch_itr
@@ -161,19 +164,24 @@ def _updates(path: str) -> int:
 def find_damage(path: str) -> str:
     """What is wrong with a checkpoint file, by the sums that it holds of all its parts; empty where it is sound.
 
-    torch.load() finds a file that is cut short, but does not look at these sums.
+    torch.load() finds a file that is cut short, but does not look at these sums. A file that would run code is not
+    damaged: whatever loads it refuses it with the reason.
     """
+    is_archive = True
     try:
         if os.path.getsize(path) == 0:
             return "it is empty"
         with open(path, "rb") as file:
-            if not file.read(4).startswith(b"PK"):
-                return "it is no file of torch.save()"
-        with zipfile.ZipFile(path) as archive:
-            part = archive.testzip()
-        if part:
-            return f"the sum of its part {part} is wrong"
-        torch.load(path, map_location="cpu", mmap=True, weights_only=True)  # its structure; tensors are not read
+            is_archive = file.read(4).startswith(b"PK")
+        if is_archive:
+            with zipfile.ZipFile(path) as archive:
+                part = archive.testzip()
+            if part:
+                return f"the sum of its part {part} is wrong"
+        torch.load(path, map_location="cpu", mmap=is_archive, weights_only=True)  # its structure; tensors are not read
     except _UNREADABLE as error:
-        return f"it cannot be read: {(str(error).splitlines() or [repr(error)])[0]}"
-    return ""
+        if would_run_code(error):
+            return ""
+        if is_archive:
+            return f"it cannot be read: {(str(error).splitlines() or [repr(error)])[0]}"
+    return "" if is_archive else "it is no file of torch.save()"

@@ -131,6 +131,11 @@ def _shards(index: Path) -> list[Path]:
     return [index.parent / name for name in names]
 
 
+def would_run_code(error: Exception) -> bool:
+    """Whether torch.load() refused a file because it asks for a function or class that is not listed."""
+    return isinstance(error, pickle.UnpicklingError) and any(mark in str(error) for mark in REFUSALS)
+
+
 @contextmanager
 def no_code_of(path: str | Path) -> Iterator[None]:
     """Around torch.load() of a file: no code of it runs, whatever the environment asks of torch.
@@ -146,7 +151,7 @@ def no_code_of(path: str | Path) -> Iterator[None]:
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except pickle.UnpicklingError as error:
-        if not any(mark in str(error) for mark in REFUSALS):
+        if not would_run_code(error):
             raise _damaged(path, error) from None
         raise WeightsError(
             f"{path} would run code when it is loaded and is refused; where you trust it, load it with "

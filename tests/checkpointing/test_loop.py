@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mvlm_plugin.checkpointing.loop import PATIENCE, go_on, patience_state
+from mvlm_plugin.checkpointing.loop import PATIENCE, go_on, patience_state, repeat_end_of_epoch
 
 
 @pytest.fixture
@@ -44,3 +44,23 @@ def test_patience_counts_on(loop: Any) -> None:
     assert patience_state() == state
     assert _train(loop, 10, patience=3) == ([1.5], False)
     assert _train(loop, 10, patience=2) == ([None], True)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "batches", "val_loss", "goes_on_in", "told"),
+    [
+        (3, 0, 0.5, 3, [(2, 0.5)]),
+        (3, 4, 0.5, 3, []),  # in mid-epoch
+        (3, 0, None, 3, []),  # without validation
+        (3, 0, 0.5, 1, []),  # a new run from old weights
+    ],
+)
+def test_the_schedule_hears_of_the_validation_that_ended_an_epoch(
+    epoch: int, batches: int, val_loss: float | None, goes_on_in: int, told: list[tuple[int, float]]
+) -> None:
+    heard: list[tuple[int, float]] = []
+    trainer = SimpleNamespace(lr_step=lambda *step: heard.append(step))
+    state = {"train_iterator": {"epoch": epoch, "iterations_in_epoch": batches}, "val_loss": val_loss}
+    repeat_end_of_epoch(trainer, SimpleNamespace(epoch=goes_on_in), state)
+    repeat_end_of_epoch(trainer, SimpleNamespace(epoch=goes_on_in), None)
+    assert heard == told

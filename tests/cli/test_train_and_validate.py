@@ -85,7 +85,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(scenes: Path, trained: Trai
     state["extra_state"]["trap"] = _Trap(tmp_path / "sprung")
     torch.save(state, tmp_path / "hostile.pt")
     output = run(validate_command(scenes, tmp_path / "hostile.pt"), expect=None)
-    assert "Weights only load failed" in output
+    assert "would run code when it is loaded and is refused" in output
     assert not (tmp_path / "sprung").exists()
 
 

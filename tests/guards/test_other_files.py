@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvlm_plugin.checkpoints import CheckpointError
+from mvlm_plugin.checkpointing import CheckpointError
 from mvlm_plugin.data.databin import DataBinError
 from tests.guards.runs import train
 from tests.helpers import write_databin, write_shards
