@@ -2,5 +2,5 @@
 
 from hypothesis import settings
 
-settings.register_profile("always the same", max_examples=40, deadline=None, derandomize=True, database=None)
+settings.register_profile("always the same", max_examples=100, deadline=None, derandomize=True, database=None)
 settings.load_profile("always the same")

@@ -4,8 +4,8 @@
     python tests/soak/steady.py --updates 2000 --json steady.json
 
 Prints the figures and writes them as JSON; exit status 1 if one lies over its limit (tests/soak/figures.py).
-What other programs do changes the wall time, so that it is told and not judged: processor time is, beside that of
-a piece of work that is always the same.
+What other programs do changes the wall time, so that it is told and not judged: processor time is, which changes less.
+Let nothing else run beside it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.soak.figures import LIMITS, Sample, figures_of, problems_of  # noqa: E402
-from tests.soak.usage import children, usage, yardstick  # noqa: E402
+from tests.soak.usage import children, usage  # noqa: E402
 
 BIN = Path(sys.executable).parent
 WORKERS = 2
@@ -71,7 +71,7 @@ def watch(process: subprocess.Popen[str], data: Path, log: Path) -> Iterator[Sam
             seconds = main.seconds + sum(worker.seconds for worker in workers.values())
             own = {pid: (worker.memory, worker.descriptors) for pid, worker in workers.items()}
             elapsed = time.monotonic() - start
-            yield Sample(update, elapsed, seconds, yardstick(), main.memory, main.descriptors, own)
+            yield Sample(update, elapsed, seconds, main.memory, main.descriptors, own)
     if process.wait() != 0:
         raise RuntimeError(f"fairseq-train ended with status {process.returncode}; see {log}")
 

@@ -1,7 +1,6 @@
 """Memory, descriptors and processor time of a process and its children, from Linux's /proc."""
 
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -52,10 +51,3 @@ def _open_files(folder: Path) -> list[str]:
         with suppress(FileNotFoundError):
             names.append(os.readlink(folder / link))
     return names
-
-
-def yardstick() -> float:
-    """Processor seconds that a fixed piece of work takes now: more where other programs share caches and cores."""
-    start = time.process_time()
-    sum(number * number for number in range(100_000))
-    return time.process_time() - start
