@@ -113,8 +113,9 @@ def assert_same_tensors(
     """Equal keys, and equal values within the tolerance; values of ``actual`` are divided by ``scale`` first."""
     assert actual.keys() == expected.keys()
     for name, value in actual.items():
+        scaled = value if scale == 1.0 else value / scale
         torch.testing.assert_close(
-            value / scale, expected[name], atol=tolerance, rtol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
+            scaled, expected[name], atol=tolerance, rtol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 
