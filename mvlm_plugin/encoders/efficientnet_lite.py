@@ -5,7 +5,6 @@ masked pixels become the network's grey. The feature map's cells, one of 32 x 32
 where the network is cut before its last reduction.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,16 +114,12 @@ class EfficientNetStages(nn.Module):
             stage.requires_grad_(False)
 
     def feature_map(self, images: Tensor, image_mask: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) normalised images and (K * B, P) mask, True = masked -> (K * B, width, rows, columns).
-
-        The mask's square patches may be larger than the map's cells.
-        """
+        """(B, 3, H, W) normalised images and (K * B, P) mask, True = masked -> (K * B, width, rows, columns)."""
         x = self.rescale(images)
         if image_mask is not None:
-            side = math.isqrt(image_mask.size(1))
-            pixels = images.size(2) // side
-            grid = image_mask.view(image_mask.size(0), 1, side, side)
-            hidden = grid.repeat_interleave(pixels, 2).repeat_interleave(pixels, 3)
+            rows = images.size(2) // self.patch_size
+            grid = image_mask.view(image_mask.size(0), 1, rows, -1)
+            hidden = grid.repeat_interleave(self.patch_size, 2).repeat_interleave(self.patch_size, 3)
             x = x.repeat(image_mask.size(0) // x.size(0), 1, 1, 1).masked_fill(hidden, 0.0)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
