@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.cli import main
 from tests.cli.commands import ROOT
-from tests.cli.documents import documented_commands, in_folder, smaller
+from tests.cli.documents import DATA_GUIDE, documented_commands, in_folder, smaller
 from tests.cli.official_sources import write_all
 
 
@@ -16,7 +16,7 @@ def test_every_command_of_the_data_guide_runs(tmp_path: Path, monkeypatch: pytes
     write_all(tmp_path)
     (tmp_path / "mvlm_plugin").symlink_to(ROOT / "mvlm_plugin")
     monkeypatch.chdir(tmp_path)
-    for line in documented_commands(ROOT / "docs" / "data.md"):
+    for line in documented_commands(DATA_GUIDE):
         program, *arguments = shlex.split(line)
         if program == "mvlm-prep":
             assert main(arguments) == 0, line
