@@ -102,9 +102,14 @@ def in_folder(folder: Path, line: str) -> str:
 
 
 def run_document(document: str, folder: Path) -> str:
-    """Run a document's commands, made smaller, and then its Python as one program; returns what the program printed."""
+    """Run a document's commands, made smaller, and then its Python; returns what the Python printed."""
     for line in documented_commands(document):
         in_folder(folder, smaller(line))
+    return run_python(document, folder)
+
+
+def run_python(document: str, folder: Path) -> str:
+    """Run a document's Python as one program; returns what it printed."""
     program = "\n".join(block.text for block in blocks(document) if block.language == "python")
     if not program:
         return ""
