@@ -77,7 +77,7 @@ def generate(folder: Path, count: int) -> None:
     write_lines(databin.fields_prefix(folder, SPLIT), b'{"question_id": 1}', count)
     split = {"images": count, "captions": count, "fields": {"question_id": {"type": "integer", "missing": 0}}}
     manifest = {"format_version": databin.FORMAT_VERSION, "splits": {SPLIT: split}}
-    manifest |= {"image_store": "reference", "image_root": str(folder)}
+    manifest |= {"image_store": "reference", "image_root": str(folder), "tokenizer": {"kind": "sentencepiece"}}
     (folder / databin.MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
 
 

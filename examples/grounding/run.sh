@@ -16,7 +16,7 @@ mkdir -p "$OUT"
 
 echo "1/3  preparing $PAIRS generated scenes, and pictures of them with short captions"
 mvlm-prep scenes --dest "$OUT/scenes" --pairs "$PAIRS" --seed 1
-python "$HERE/short_captions.py" "$OUT/scenes" "$OUT/short" 64
+python "$HERE/short_captions.py" "$OUT/scenes" "$OUT/short"
 mvlm-prep tsv --captions "$OUT/short/captions.tsv" --images "$OUT/short/images" --dest "$OUT/short-bin" \
     --tokenizer-from "$OUT/scenes"
 

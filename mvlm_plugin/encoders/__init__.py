@@ -6,4 +6,4 @@ A text encoder has ``width``, ``token_embedding`` (an nn.Embedding, which the ML
 ``forward(tokens (B, L), padding_mask (B, L)) -> (B, L, width)``, token 0 a global one.
 """
 
-from . import efficientnet_lite, minilm, roberta, timm, vit  # noqa: F401
+from . import conv_vit, efficientnet_lite, minilm, roberta, timm, vit  # noqa: F401

@@ -5,6 +5,7 @@ masked pixels become the network's grey. The feature map's cells, one of 32 x 32
 where the network is cut before its last reduction.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,28 +24,26 @@ if TYPE_CHECKING:
 _MEAN, _DEVIATION = 127 / 255, 128 / 255
 
 
-class EfficientNetLite(nn.Module):
-    """Feature map of an EfficientNet as tokens; its mean is the global token, as the network's classifier has it.
+class EfficientNetStages(nn.Module):
+    """The stages of an EfficientNet: stem, groups of blocks that end where the number of channels changes, head.
 
     Args:
         network: ``efficientnet_lite_pytorch.EfficientNet``; its classifier is dropped.
-        image_size: pixels a side; divisible by the patch size: 32, or the stride of the stages that are kept.
+        image_size: pixels a side; divisible by the patch size: the stride of the stages that are kept, 32 for all.
         train_batch_norm: let the batch norms' statistics follow the training batches; otherwise they stay as loaded,
             so that a masked image and a whole one are normalised alike. Their scales and offsets train in either case.
-        stages: keep the first stages only (stem, groups of blocks); None: all of them and the head.
+        stages: keep the first stages only; None: all of them and the head.
 
     Raises:
         ValueError: image_size is not divisible by the patch size.
     """
 
     weights_format = "EfficientNet-Lite"
-    new_parameters = ("mask_token", "position_embedding", "norm.weight", "norm.bias")
 
     def __init__(
         self, network: Any, image_size: int, train_batch_norm: bool = False, stages: int | None = None
     ) -> None:
         super().__init__()
-        # Stem, groups of blocks that end where the number of channels changes, head.
         built = [nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())]
         self._places = {"_conv_stem": "stages.0.0", "_bn0": "stages.0.1"}
         self.patch_size, self.width = 2, network._conv_stem.out_channels
@@ -66,11 +65,6 @@ class EfficientNetLite(nn.Module):
         if image_size % self.patch_size:
             raise ValueError(f"image size {image_size} is not divisible by {self.patch_size}")
         self.stages = nn.ModuleList(built)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.width))
-        self.position_embedding = nn.Parameter(torch.zeros(1, (image_size // self.patch_size) ** 2 + 1, self.width))
-        self.norm = nn.LayerNorm(self.width, eps=1e-6)
-        for parameter in (self.mask_token, self.position_embedding):
-            nn.init.trunc_normal_(parameter, std=0.02)
         self.train_batch_norm = train_batch_norm
         self._frozen_stages = 0
         self.rescale = PixelRescaling((_MEAN,) * 3, (_DEVIATION,) * 3)
@@ -100,7 +94,7 @@ class EfficientNetLite(nn.Module):
                 converted[name] = tensor
         return converted
 
-    def train(self, mode: bool = True) -> "EfficientNetLite":
+    def train(self, mode: bool = True) -> "EfficientNetStages":
         """As nn.Module.train, but batch norms that are not to follow the batches stay in evaluation mode."""
         super().train(mode)
         for number, stage in enumerate(self.stages):
@@ -121,12 +115,16 @@ class EfficientNetLite(nn.Module):
             stage.requires_grad_(False)
 
     def feature_map(self, images: Tensor, image_mask: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) normalised images and (K * B, P) mask, True = masked -> (K * B, width, rows, columns)."""
+        """(B, 3, H, W) normalised images and (K * B, P) mask, True = masked -> (K * B, width, rows, columns).
+
+        The mask's square patches may be larger than the map's cells.
+        """
         x = self.rescale(images)
         if image_mask is not None:
-            rows = images.size(2) // self.patch_size
-            grid = image_mask.view(image_mask.size(0), 1, rows, -1)
-            hidden = grid.repeat_interleave(self.patch_size, 2).repeat_interleave(self.patch_size, 3)
+            side = math.isqrt(image_mask.size(1))
+            pixels = images.size(2) // side
+            grid = image_mask.view(image_mask.size(0), 1, side, side)
+            hidden = grid.repeat_interleave(pixels, 2).repeat_interleave(pixels, 3)
             x = x.repeat(image_mask.size(0) // x.size(0), 1, 1, 1).masked_fill(hidden, 0.0)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
@@ -135,6 +133,25 @@ class EfficientNetLite(nn.Module):
         for stage in self.stages[self._frozen_stages :]:
             x = stage(x)
         return x
+
+
+class EfficientNetLite(EfficientNetStages):
+    """Feature map of an EfficientNet as tokens; its mean is the global token, as the network's classifier has it.
+
+    Args: those of EfficientNetStages.
+    """
+
+    new_parameters = ("mask_token", "position_embedding", "norm.weight", "norm.bias")
+
+    def __init__(
+        self, network: Any, image_size: int, train_batch_norm: bool = False, stages: int | None = None
+    ) -> None:
+        super().__init__(network, image_size, train_batch_norm, stages)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.width))
+        self.position_embedding = nn.Parameter(torch.zeros(1, (image_size // self.patch_size) ** 2 + 1, self.width))
+        self.norm = nn.LayerNorm(self.width, eps=1e-6)
+        for parameter in (self.mask_token, self.position_embedding):
+            nn.init.trunc_normal_(parameter, std=0.02)
 
     def forward(self, images: Tensor, image_mask: Tensor | None = None) -> Tensor:
         """Encode images, whole or masked; shapes as in VisionTransformer.forward.
@@ -162,11 +179,19 @@ def _starts_stage(block: Any) -> bool:
     return _stride(block) != 1 or arguments.input_filters != arguments.output_filters
 
 
-def _build(cfg: "MvlmConfig", name: str, stages: int | None) -> EfficientNetLite:
+def lite0_network(cfg: "MvlmConfig", name: str) -> Any:
+    """EfficientNet-Lite0 with initial weights, for --image-encoder NAME.
+
+    Raises:
+        ImportError: the extra ``lite`` is not installed.
+    """
     with needing("lite", f"--image-encoder {name} needs"):
         from efficientnet_lite_pytorch import EfficientNet
-    network = EfficientNet.from_name("efficientnet-lite0", image_size=cfg.image_size)
-    return EfficientNetLite(network, cfg.image_size, cfg.train_batch_norm, stages)
+    return EfficientNet.from_name("efficientnet-lite0", image_size=cfg.image_size)
+
+
+def _build(cfg: "MvlmConfig", name: str, stages: int | None) -> EfficientNetLite:
+    return EfficientNetLite(lite0_network(cfg, name), cfg.image_size, cfg.train_batch_norm, stages)
 
 
 @register_image_encoder("efficientnet_lite0")

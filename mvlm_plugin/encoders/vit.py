@@ -52,7 +52,7 @@ class VisionTransformer(BlockStack):
         self.width = width
         self.patch_size = patch_size
         self.visible_patches = visible_patches
-        self.patch_embedding = PatchEmbedding(patch_size, width)
+        self.patch_embedding: nn.Module = PatchEmbedding(patch_size, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         positions = (image_size // patch_size) ** 2 + 1

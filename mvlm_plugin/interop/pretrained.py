@@ -147,7 +147,7 @@ def _load_own_names(encoder: Any, component: str, part: str, cfg: MvlmConfig, pa
 
 def _load_image_encoder(encoder: nn.Module, cfg: MvlmConfig, path: Path) -> Record:
     component = f"--image-encoder {cfg.image_encoder}"
-    if not isinstance(encoder, VisionTransformer):
+    if not isinstance(encoder, VisionTransformer) or hasattr(encoder, "convert_weights"):
         return _load_own_names(encoder, component, "image encoder", cfg, path)
     converted = _convert(read_weights(path), IMAGE_FORMATS, encoder)
     tensors = _normalized_alike(converted)

@@ -42,7 +42,8 @@ def main() -> None:
         f"-max_total_time={args.seconds}", "-timeout=20", f"-rss_limit_mb={_MOST_MEMORY}", "-max_len=262144",
         f"-artifact_prefix={args.findings}/{args.target}-", "-print_final_stats=1", "-verbosity=1",
     ]  # fmt: skip
-    atheris.Setup([sys.argv[0], *options, str(kept), str(CORPUS / args.target)], harness.run, custom_mutator=mutated)
+    found = [str(CORPUS / args.target)] if (CORPUS / args.target).is_dir() else []
+    atheris.Setup([sys.argv[0], *options, str(kept), *found], harness.run, custom_mutator=mutated)
     atheris.Fuzz()
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvlm_plugin.data.collate import Sample, collate, pad_rows
+from mvlm_plugin.data.replacement import BadPair
 from mvlm_plugin.masking.text import mask_text
 
 PAD, MASK, WORDS = 1, 44, (4, 44)
@@ -31,7 +32,8 @@ def samples(draw: st.DrawFn) -> list[Sample]:
         masked, chosen = mask_text(tokens, draw(st.floats(0.01, 0.99)), MASK, WORDS, rng)
         image = torch.from_numpy(rng.integers(0, 256, (3, 4, 4), dtype=np.uint8))
         blocks = rng.random((2, 2)) < 0.5
-        pair, image_id, bad = draw(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 3)))
+        pair, image_id = draw(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)))
+        bad = tuple(BadPair(number, "damaged") for number in range(draw(st.integers(0, 3))))
         made.append(Sample(pair, image_id, image, tokens, masked, chosen, blocks, bad))
     return made
 
@@ -59,5 +61,6 @@ def test_batches(batch: list[Sample]) -> None:
     found = list(zip(inputs["mlm_positions"].tolist(), made["mlm_targets"].tolist(), strict=True))
     assert found == expected
     assert not {0, 2, PAD} & {target for _, target in found}
-    assert made["bad_images"] == sum(sample.bad_images for sample in batch)
+    assert made["bad"] == [pair for sample in batch for pair in sample.bad]
+    assert made["bad_images"] == len(made["bad"])
     assert (made["nsentences"], made["ntokens"]) == (len(batch), sum(len(sample.tokens) for sample in batch))

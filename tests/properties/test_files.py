@@ -162,6 +162,7 @@ def test_pairs(split: tuple[list[str], np.ndarray, list[list[int]], list[dict[st
             "format_version": FORMAT_VERSION,
             "image_store": "packed",
             "splits": {"train": {"fields": {"a": {}}}},
+            "tokenizer": {"kind": "sentencepiece"},
         }
         (folder / "manifest.json").write_text(json.dumps(manifest))
         store = PairStore(folder, "train")

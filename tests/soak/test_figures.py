@@ -1,5 +1,6 @@
 """The judgement of a soak run: a steady one passes, and every kind of growth is named."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -104,11 +105,12 @@ def test_what_processes_use_is_seen(tmp_path: Path) -> None:
     assert before is not None
     assert during is not None
     assert during.descriptors == before.descriptors + 2
-    block = b"x" * (20 << 20)
+    block = mmap.mmap(-1, 20 << 20)  # pages that nothing had before
+    block.write(b"x" * (20 << 20))
     after = usage(os.getpid(), databin)
     assert after is not None
     assert after.memory - during.memory > 18 << 10
-    del block
+    block.close()
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     assert child.pid in children(os.getpid())
     child.communicate(b"\n")
