@@ -7,14 +7,15 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PIP_HASHED := $(PIP_INSTALL) --require-hashes --no-deps --no-build-isolation
 PACKAGING := setup.py pyproject.toml constraints.txt
-# PINNED=1, as CI has it: tests and checks of style run with files whose hashes are known.
+# PINNED=1, as CI has it: tests, checks of style and the documentation run with files whose hashes are known.
 TEST_READY := $(VENV)/$(if $(PINNED),.installed-pinned,.installed-test)
 LINT_READY := $(VENV)/$(if $(PINNED),.installed-pinned,.installed-lint)
+DOCS_READY := $(VENV)/$(if $(PINNED),.installed-pinned,.installed-docs)
 # Of each fuzz target; FUZZ_TARGETS chooses some.
 SECONDS := 600
 FUZZ_TARGETS := tar tables json parquet exclusion image databin tokenizer checkpoint checkpoint_config export weights
 
-.PHONY: help install quickstart test soak lint format fuzz pins audit licences clean
+.PHONY: help install quickstart test soak lint format docs docs-serve fuzz pins audit licences clean
 
 help:
 	@echo "make install     create $(VENV) and install mvlm-plugin there"
@@ -23,6 +24,8 @@ help:
 	@echo "make soak        a long training (memory, files, speed), and 56 kills of runs that must end with equal weights"
 	@echo "make lint        check style and types"
 	@echo "make format      rewrite the code in the project's style"
+	@echo "make docs        build the documentation as a site (site/); a broken link is an error"
+	@echo "make docs-serve  show the documentation at http://127.0.0.1:8000, built anew whenever a page changes"
 	@echo "make fuzz        fuzz every reader of files from outside, SECONDS=600 each (FUZZ_TARGETS=...)"
 	@echo "make pins        write the hashes that CI installs by, from constraints.txt (requirements/)"
 	@echo "make audit       look up known vulnerabilities of all dependencies (needs the network)"
@@ -46,6 +49,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-lint: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[lint]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-pinned: $(VENV)/.created $(PACKAGING) $(wildcard requirements/*.txt)
@@ -86,6 +93,12 @@ lint: $(LINT_READY)
 format: $(VENV)/.installed-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DOCS_READY)
+	PATH="$(abspath $(BIN)):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+docs-serve: $(DOCS_READY)
+	PATH="$(abspath $(BIN)):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 fuzz: $(VENV)/.installed-fuzz
 	@for target in $(FUZZ_TARGETS); do \

@@ -42,6 +42,13 @@ setup(
         "timm": ["timm>=1.0"],
         "faiss": ["faiss-cpu>=1.9"],  # retrieval from large galleries
         "demo": ["gradio>=6.0"],
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.5",
+            "mkdocstrings[python]>=0.26",
+            "latex2mathml>=3.77",
+            "ruff>=0.6",  # sets the signatures of the reference in lines
+        ],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
@@ -49,7 +56,7 @@ setup(
             "transformers>=4.45",
             "ImageHash>=4.3",
             "playwright>=1.48",  # drives the Chromium of the system; its own browser is not needed
-            "mvlm-plugin[parquet,ray,fast-jpeg,plots,lite,timm,faiss,demo]",
+            "mvlm-plugin[parquet,ray,fast-jpeg,plots,lite,timm,faiss,demo,docs]",
         ],
         "benchmark": ["webdataset>=0.2.90", "transformers>=4.45"],
         "lint": ["ruff>=0.6", "mypy>=1.10"],

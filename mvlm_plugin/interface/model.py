@@ -69,7 +69,7 @@ class VisionLanguageModel:
         """N images -> (N, E) float32 unit vectors; their dot products with those of texts are cosine similarities.
 
         Raises:
-            As pixels(); ValueError: batch_size is less than 1.
+            OSError, BadImageError, TypeError, ValueError: as pixels(); batch_size is less than 1.
         """
         batches = in_batches(enumerate(as_pictures(images)), batch_size)
         return self._joined([self.model.embed_image(self._image_features(batch)).cpu() for batch in batches])
@@ -93,7 +93,8 @@ class VisionLanguageModel:
         One image is compared with all texts, and one text with all images.
 
         Raises:
-            As pixels(); ValueError: other numbers of images and texts, or batch_size is less than 1.
+            OSError, BadImageError, TypeError, ValueError: as pixels(); other numbers of images and texts, or
+                batch_size is less than 1.
         """
         pictures, captions = list(enumerate(as_pictures(images))), list(as_texts(texts))
         if len(pictures) != len(captions) and 1 not in (len(pictures), len(captions)):
@@ -124,8 +125,8 @@ class VisionLanguageModel:
             them; the probabilities of all other tokens sum to 1.
 
         Raises:
-            As pixels(); ValueError: no mask in the text, or one behind its first max_text_tokens tokens, or top_k is
-            less than 1.
+            OSError, BadImageError, TypeError, ValueError: as pixels(); no mask in the text, or one behind its first
+                max_text_tokens tokens, or top_k is less than 1.
         """
         parts = MASKS.split(text)
         if len(parts) == 1:
@@ -165,7 +166,7 @@ class VisionLanguageModel:
             RGB image of image_size x image_size pixels. Visible patches are the image's own.
 
         Raises:
-            As pixels(); ValueError: a mask of another type or shape.
+            OSError, BadImageError, TypeError, ValueError: as pixels(); a mask of another type or shape.
         """
         pixels = self.pixels([image])
         hidden = self._hidden_patches(image, mask)

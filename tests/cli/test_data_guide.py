@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.cli import main
 from tests.cli.commands import ROOT
-from tests.cli.documents import documented_commands, in_folder, smaller
+from tests.cli.documents import DATA_GUIDE, documented_commands, in_folder, run_python, smaller
 from tests.cli.official_sources import write_all
 
 
@@ -16,12 +16,13 @@ def test_every_command_of_the_data_guide_runs(tmp_path: Path, monkeypatch: pytes
     write_all(tmp_path)
     (tmp_path / "mvlm_plugin").symlink_to(ROOT / "mvlm_plugin")
     monkeypatch.chdir(tmp_path)
-    for line in documented_commands(ROOT / "docs" / "data.md"):
+    for line in documented_commands(DATA_GUIDE):
         program, *arguments = shlex.split(line)
         if program == "mvlm-prep":
             assert main(arguments) == 0, line
         else:
             in_folder(tmp_path, smaller(line))
+    run_python(DATA_GUIDE, tmp_path)
     manifests = {path.parent.name: json.loads(path.read_text()) for path in Path("data-bin").glob("*/manifest.json")}
     train = {name: manifest["splits"]["train"]["images"] for name, manifest in manifests.items()}
     # dataset_coco.json holds COCO's 12 out of the split train2017; of Visual Genome two are COCO's 13 and 14.

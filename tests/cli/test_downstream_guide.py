@@ -1,19 +1,19 @@
-"""Every command of docs/downstream.md and of the downstream recipes' pages, on small data; and docs/python.md."""
+"""Every command of docs/downstream.md and of the downstream recipes' pages, on small data."""
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.commands import ROOT
-from tests.cli.documents import PATH, documented_commands, in_folder, smaller
-from tests.cli.workplace import COLOURS, RECIPES_ON_PRETRAINED, make_workplace
+from tests.cli.documents import (
+    DOWNSTREAM_GUIDE,
+    RECIPES_ON_PRETRAINED,
+    documented_commands,
+    in_folder,
+    run_document,
+)
+from tests.cli.workplace import COLOURS, make_workplace
 
 
 def _write_tables(folder: Path) -> None:
@@ -45,14 +45,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Path:
     folder = tmp_path_factory.mktemp("downstream")
     make_workplace(folder, scenes)
     _write_tables(folder)
-    for line in documented_commands(ROOT / "examples" / "flickr8k_lite" / "README.md")[:1]:
+    for line in documented_commands("examples/flickr8k_lite/README.md")[:1]:
         in_folder(folder, line)
     return folder
 
 
 def test_every_command_of_the_downstream_guide_runs(workplace: Path) -> None:
-    for line in documented_commands(ROOT / "docs" / "downstream.md"):
-        in_folder(workplace, smaller(line))
+    run_document(DOWNSTREAM_GUIDE, workplace)
     for name in ("retrieval", "vqa", "nlvr2", "entailment"):
         assert '"protocol"' in (workplace / f"{name}.json").read_text()
     assert len(list((workplace / "maps").iterdir())) == 4
@@ -60,28 +59,7 @@ def test_every_command_of_the_downstream_guide_runs(workplace: Path) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES_ON_PRETRAINED)
 def test_every_command_of_a_downstream_recipe_runs(recipe: str, workplace: Path) -> None:
-    lines = documented_commands(ROOT / "examples" / recipe / "README.md")
-    assert any(f"examples/{recipe}/run.sh" in line for line in lines)
-    for line in lines:
-        in_folder(workplace, smaller(line))
+    document = f"examples/{recipe}/README.md"
+    assert any(f"examples/{recipe}/run.sh" in line for line in documented_commands(document))
+    run_document(document, workplace)
     assert list((workplace / "runs" / recipe).rglob("checkpoint_last.pt"))
-
-
-def test_every_example_of_the_python_guide_runs(trained: tuple[Path, str], tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").symlink_to(trained[0])
-    (tmp_path / "photos").mkdir()
-    for name in ("a", "b", "c"):
-        pixels = np.random.default_rng(ord(name)).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.jpg")
-    guide = ROOT / "docs" / "python.md"
-    for line in documented_commands(guide):
-        in_folder(tmp_path, line)
-    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) > 3
-    environment = {**os.environ, "PATH": PATH, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "dog.png").exists()
-    assert re.search(r"0\.\d{3}  photos/[abc]\.jpg", done.stdout)

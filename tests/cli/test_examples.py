@@ -8,13 +8,23 @@ import pytest
 from PIL import Image
 
 from tests.cli.commands import ROOT, run
-from tests.cli.documents import PATH, documented_commands, in_folder, smaller
-from tests.cli.workplace import RECIPES_ON_PRETRAINED, make_workplace
+from tests.cli.documents import (
+    DOCUMENTS,
+    ELSEWHERE,
+    PATH,
+    PYTHON_GUIDE,
+    blocks,
+    documented_commands,
+    in_folder,
+    run_document,
+    smaller,
+)
+from tests.cli.workplace import make_workplace
 
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "docs" / "training.md",
-    *(path for path in sorted((ROOT / "examples").rglob("README.md")) if path.parent.name not in RECIPES_ON_PRETRAINED),
+RUN_HERE = [
+    document
+    for document in DOCUMENTS
+    if document not in ELSEWHERE and {block.language for block in blocks(document)} & {"bash", "python"}
 ]
 
 
@@ -25,16 +35,20 @@ def workplace(tmp_path: Path, scenes: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
-def test_every_documented_command_runs(document: Path, workplace: Path) -> None:
-    lines = documented_commands(document)
-    assert lines
-    for line in lines:
-        in_folder(workplace, smaller(line))
+@pytest.mark.parametrize("document", RUN_HERE)
+def test_every_documented_command_runs(document: str, workplace: Path, trained: tuple[Path, str]) -> None:
+    (workplace / "checkpoint.pt").symlink_to(trained[0] / "checkpoint_last.pt")
+    run_document(document, workplace)
+
+
+def test_the_python_guide_finds_photos_and_rebuilds_them(workplace: Path, trained: tuple[Path, str]) -> None:
+    (workplace / "checkpoints").symlink_to(trained[0])
+    assert re.search(r"0\.\d{3}  photos/[abc]\.jpg", run_document(PYTHON_GUIDE, workplace))
+    assert (workplace / "dog.png").exists()
 
 
 def test_the_documented_commands_leave_what_they_promise(workplace: Path) -> None:
-    for line in documented_commands(ROOT / "README.md")[:4]:
+    for line in documented_commands("README.md")[:4]:
         in_folder(workplace, smaller(line))
     assert (workplace / "checkpoints" / "checkpoint_last.pt").exists()
     assert Image.open(workplace / "reconstructions.png").height > 600

@@ -9,12 +9,10 @@ from PIL import Image
 from tests.cli.commands import ROOT
 
 COLOURS = ["red", "green", "blue", "white", "black", "orange", "purple", "yellow"]
-# Recipes that start from what examples/flickr8k_lite leaves; tests/cli/test_downstream_guide.py runs them.
-RECIPES_ON_PRETRAINED = ("retrieval", "vqa", "nlvr2", "entailment")
 
 
 def make_workplace(folder: Path, scenes: Path) -> None:
-    """Put the plugin, the examples, scenes, own pairs and a Flickr8k into a folder."""
+    """Put the plugin, the examples, scenes, own pairs, photos and a Flickr8k into a folder."""
     for name in ("mvlm_plugin", "examples"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(scenes, folder / "data-bin" / "scenes")
@@ -24,6 +22,10 @@ def make_workplace(folder: Path, scenes: Path) -> None:
     captions = [f"a {COLOURS[i % 8]} picture number {i}" for i in range(24)]
     for name, i in zip(names, range(24), strict=True):
         Image.new("RGB", (40, 30), COLOURS[i % 8]).save(folder / "images" / name)
+    (folder / "photos").mkdir()
+    for name, i in (("a", 0), ("b", 1), ("c", 2)):
+        for path in (folder / f"{name}.jpg", folder / "photos" / f"{name}.jpg"):
+            Image.new("RGB", (70, 50), COLOURS[i]).save(path)
     (folder / "captions.tsv").write_text("".join(f"{n}\t{c}\n" for n, c in zip(names, captions, strict=True)))
     (folder / "splits.tsv").write_text("".join(f"{n}\t{s}\n" for n, s in zip(names, splits, strict=True)))
     images = [
