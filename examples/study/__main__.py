@@ -12,6 +12,7 @@ from .commands import finetuning, installed, measuring, pretraining
 from .grid import Run
 from .launchers import LAUNCHERS, run_locally, run_on_ray, submit_to_slurm
 from .plan import DEFAULT_OUT, Plan, make_plan, open_runs
+from .report import RESULTS, collect, draw
 from .settings import LINEAR, StudyError, names, read_settings, settings_path
 from .stages import execute
 
@@ -41,6 +42,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(one)
     one.add_argument("--run", required=True, metavar="ID", help="id that run --dry-run prints")
     one.add_argument("--keep-checkpoints", action="store_true", help="do not delete them after measuring")
+    report = commands.add_parser("report", help="write table, plots and page of the runs that are done")
+    _add_study(report)
+    report.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help="folder to write to (default: results/ beside this)",
+    )
+    report.add_argument("--redraw", action="store_true", help="from the CSV files there alone, without runs or data")
     commands.add_parser("list", help="print the studies that are there by name")
     return parser
 
@@ -139,7 +150,17 @@ def _make_one(arguments: argparse.Namespace) -> int:
     return 0 if is_made else 1
 
 
-_COMMANDS = {"run": _run, "one": _make_one, "list": _list}
+def _report(arguments: argparse.Namespace) -> int:
+    if not arguments.redraw:
+        plan = _plan(arguments)
+        print(f"{collect(plan, arguments.results)} of {len(plan.runs)} runs are done")
+    path = settings_path(arguments.study)
+    for file in draw(path.stem, read_settings(path).title, arguments.results):
+        print(file)
+    return 0
+
+
+_COMMANDS = {"run": _run, "one": _make_one, "report": _report, "list": _list}
 
 if __name__ == "__main__":
     sys.exit(main())
