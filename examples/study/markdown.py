@@ -1,5 +1,7 @@
 """The report as Markdown."""
 
+from collections.abc import Iterable
+
 from .content import Table
 
 
@@ -12,8 +14,8 @@ def markdown(heading: str, tables: list[Table], plots: list[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _line(cells: object) -> str:
-    return "| " + " | ".join(map(_cell, cells)) + " |"  # type: ignore[call-overload]
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(map(_cell, cells)) + " |"
 
 
 def _cell(text: str) -> str:

@@ -1,5 +1,6 @@
 """The report as one HTML file that needs nothing beside it."""
 
+from collections.abc import Iterable
 from html import escape
 
 from .content import SCORE_TITLES, Table
@@ -56,9 +57,9 @@ def _run_cells(row: Row, scores: list[str]) -> list[str]:
     return [*(escape(row[column]) for column in _RUN_COLUMNS), *sums, details]
 
 
-def _table(columns: object, rows: list[list[str]]) -> str:
+def _table(columns: Iterable[str], rows: list[list[str]]) -> str:
     """Rows are HTML already."""
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)  # type: ignore[attr-defined]
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = "\n".join("<tr>" + "".join(f"<td{_kind(cell)}>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
