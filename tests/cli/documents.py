@@ -12,9 +12,12 @@ SMALLER = {"--max-update": "2", "--batch-size": "8", "--warmup-updates": "1", "-
 PATH = f"{BIN}{os.pathsep}{os.environ['PATH']}"
 
 
-def documented_commands(document: Path) -> list[str]:
-    """The command lines of a document's bash blocks, continued lines joined, comments and make targets left out."""
-    blocks = re.findall(r"```bash\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+def documented_commands(document: Path, language: str = "bash") -> list[str]:
+    """The command lines of a document's bash blocks, continued lines joined, comments and make targets left out.
+
+    Blocks of ``sh`` are lines that are too long to be run by tests.
+    """
+    blocks = re.findall(rf"```{language}\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line for line in (line.split("  #")[0].strip() for line in lines) if line and not line.startswith("make ")]
 
