@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--launcher", choices=LAUNCHERS, default="local", help="where (default: %(default)s)")
     run.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
     run.add_argument("--gpus-per-run", type=float, default=0.0, metavar="N", help="of a Ray task (default: 0)")
-    run.add_argument("--slurm-options", default="", metavar="S", help="e.g. '--partition=gpu --gpus=8 --time=12:00:00'")
+    run.add_argument(
+        "--slurm-options", default="", metavar="S", help="of sbatch: --slurm-options='--gpus=8 --time=12:00:00'"
+    )
     run.add_argument("--keep-checkpoints", action="store_true", help="do not delete them after measuring")
     run.add_argument("--dry-run", action="store_true", help="print the missing runs and their commands only")
     one = commands.add_parser("one", help="make one run; what the launchers start")

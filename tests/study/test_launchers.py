@@ -50,7 +50,7 @@ def test_a_refusal_is_told(sbatch: Path) -> None:
 
 def test_without_sbatch_the_scripts_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(StudyError, match=r"submit these .* array0\.sbatch"):
+    with pytest.raises(StudyError, match=r"submit these .*array0\.sbatch"):
         submit_to_slurm([[["true"]]], tmp_path / "slurm", 1, "")
     assert (tmp_path / "slurm" / "array0.sbatch").exists()
 
