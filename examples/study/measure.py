@@ -76,7 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         figures, estimates = _baseline(arguments) if arguments.arch else _checkpoint(arguments)
-        influences = {f"{name}_sum": found["sum"].influence.numpy() for name, found in estimates.items()}
+        influences: dict[str, Any] = {
+            f"{name}_sum": found["sum"].influence.numpy() for name, found in estimates.items()
+        }
         np.savez_compressed(arguments.out.with_suffix(".npz"), **influences)
         write_whole(str(arguments.out), json.dumps({**_values(estimates), **figures}, indent=1) + "\n")
     except (OSError, ValueError, ImportError, DataBinError) as error:

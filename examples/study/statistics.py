@@ -11,7 +11,7 @@ class Mean(NamedTuple):
 
     value: float
     error: float
-    count: int
+    number: int
 
     def text(self, digits: int = 1) -> str:
         """``186.6 ± 1.2``; without the error where there is none."""

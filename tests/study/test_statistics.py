@@ -12,7 +12,7 @@ from examples.study.statistics import mean_of, paired_difference
 def test_mean_and_error_over_seeds() -> None:
     mean = mean_of([1.0, 2.0, 6.0])
     # Deviations -2, -1, 3: variance 14 / 2 = 7, error sqrt(7 / 3).
-    assert (mean.value, mean.count) == (3.0, 3)
+    assert (mean.value, mean.number) == (3.0, 3)
     assert mean.error == pytest.approx(math.sqrt(7 / 3))
     assert mean.text() == "3.0 ± 1.5"
 
@@ -21,7 +21,7 @@ def test_one_value_has_no_error_and_none_no_text() -> None:
     assert math.isnan(mean_of([5.0]).error)
     assert mean_of([5.0]).text() == "5.0"
     assert mean_of([]).text() == ""
-    assert mean_of([]).count == 0
+    assert mean_of([]).number == 0
 
 
 def test_a_difference_is_paired_over_the_seeds_that_both_have() -> None:
@@ -29,7 +29,7 @@ def test_a_difference_is_paired_over_the_seeds_that_both_have() -> None:
     difference = paired_difference({1: 101.0, 2: 203.0, 4: 9.0}, {2: 200.0, 1: 100.0, 3: 7.0})
     assert difference.value == 2.0
     assert difference.error == pytest.approx(1.0)
-    assert difference.count == 2
+    assert difference.number == 2
 
 
 def _pooled(images: int, seed: int) -> Pooled:
