@@ -117,7 +117,10 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         failures = run_locally([_one(plan, run) + more for run in runs], arguments.jobs)
     if failures:
-        print(f"{failures} of {len(runs)} runs failed: see failed.json in their folders of {plan.out}", file=sys.stderr)
+        print(
+            f"{failures} of {len(runs)} runs were not made: see failed.json in their folders of {plan.out}",
+            file=sys.stderr,
+        )
     return 1 if failures else 0
 
 

@@ -17,14 +17,14 @@ svg { max-width: 100%; height: auto; }
 _RUN_COLUMNS = ("losses", "fraction", "seed", "variant", "budget", "updates")
 
 
-def page(heading: str, tables: list[Table], rows: list[Row], drawings: list[str]) -> str:
+def page(heading: str, tables: list[Table], rows: list[Row], drawings: dict[str, str]) -> str:
     """HTML with the plots, the tables, and each run with its command and fingerprint.
 
     Args:
         heading: of the page.
         tables: from tables_of().
         rows: of the runs.
-        drawings: SVG documents.
+        drawings: score -> SVG document.
     """
     parts = [
         "<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">',
@@ -32,7 +32,7 @@ def page(heading: str, tables: list[Table], rows: list[Row], drawings: list[str]
         f"<title>{escape(heading)}</title>", f"<style>{_STYLE}</style>", "</head>", "<body>",
         f"<h1>{escape(heading)}</h1>",
     ]  # fmt: skip
-    parts += [f"<figure>{_inline(drawing, number)}</figure>" for number, drawing in enumerate(drawings)]
+    parts += [f"<figure>{_inline(drawing, score)}</figure>" for score, drawing in drawings.items()]
     for table in tables:
         parts += [f"<h2>{escape(table.heading)}</h2>", f"<p>{escape(table.note)}</p>"]
         parts += [_table(table.columns, [[escape(cell) for cell in row] for row in table.rows])]
@@ -43,10 +43,14 @@ def page(heading: str, tables: list[Table], rows: list[Row], drawings: list[str]
     return "\n".join(parts) + "\n"
 
 
-def _inline(drawing: str, number: int) -> str:
+def _inline(drawing: str, score: str) -> str:
     """An SVG document inside of a page: without its prologue, its ids apart from those of the others."""
-    body = drawing[drawing.index("<svg") :]
-    return body.replace(' id="', f' id="p{number}').replace('"#', f'"#p{number}').replace("url(#", f"url(#p{number}")
+    label = escape(f"{SCORE_TITLES[score]}: recall sums against the share of the images")
+    body = f'<svg role="img" aria-label="{label}"' + drawing[drawing.index("<svg") + len("<svg") :]
+    ids = ((' id="', f' id="{score}_'), ('"#', f'"#{score}_'), ("url(#", f"url(#{score}_"))
+    for old, new in ids:
+        body = body.replace(old, new)
+    return body
 
 
 def _run_cells(row: Row, scores: list[str]) -> list[str]:

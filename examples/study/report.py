@@ -40,10 +40,11 @@ def draw(name: str, heading: str, folder: Path) -> list[Path]:
     found = table.read_csv(folder / f"{name}.differences.csv", differences.COLUMNS)
     tables = tables_of(rows, found)
     figures = plots.draw(rows, heading)
+    drawings = {score: plots.svg_of(figure) for score, figure in figures.items()}
     pictures = plots.save(figures, folder, name)
     texts = {
         folder / f"{name}.md": markdown(heading, tables, pictures),
-        folder / f"{name}.html": page(heading, tables, rows, [plots.svg_of(figure) for figure in figures.values()]),
+        folder / f"{name}.html": page(heading, tables, rows, drawings),
     }
     for path, text in texts.items():
         write_whole(str(path), text)
