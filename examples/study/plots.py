@@ -8,7 +8,7 @@ from typing import Any
 from .arms import arms_of, mean_over, title
 from .content import SCORE_TITLES
 from .differences import Arm
-from .settings import StudyError
+from .settings import LINEAR, StudyError
 from .table import Row
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers differ too.
@@ -31,16 +31,22 @@ def draw(rows: list[Row], heading: str) -> dict[str, Any]:
     figures = {}
     for score in _PLOTTED:
         lines = _lines(rows, score)
-        if len({arm.fraction for line in lines.values() for arm in line}) > 1:
+        shares = {arm.fraction for line in lines.values() for arm in line if arm.losses != LINEAR}
+        if len(shares) > 1:
             figures[score] = _figure(lines, score, heading)
     return figures
 
 
+def _column(arm: Arm, score: str) -> str:
+    """Where an arm's figure stands; the linear baseline has that of ITC alone, beside every score."""
+    return "zs_itc_sum" if arm.losses == LINEAR else f"{score}_sum"
+
+
 def _lines(rows: list[Row], score: str) -> dict[str, dict[Arm, list[Row]]]:
-    """Arms that have a score, by title; the linear baseline, which is ITC alone, stands beside every score."""
+    """Arms that have a score, by title."""
     lines: dict[str, dict[Arm, list[Row]]] = {}
     for arm, found in sorted(arms_of(rows).items(), key=lambda item: item[0].fraction):
-        if any(row[f"{score}_sum"] for row in found):
+        if any(row[_column(arm, score)] for row in found):
             lines.setdefault(title(arm), {})[arm] = found
     return lines
 
@@ -52,7 +58,7 @@ def _figure(lines: dict[str, dict[Arm, list[Row]]], score: str, heading: str) ->
     axes = figure.add_subplot()
     shares: set[float] = set()
     for number, (name, arms) in enumerate(lines.items()):
-        means = [mean_over(found, f"{score}_sum") for found in arms.values()]
+        means = [mean_over(found, _column(arm, score)) for arm, found in arms.items()]
         # Slightly apart, so that error bars do not hide one another.
         x = [arm.fraction * 1.012 ** (number - len(lines) / 2) for arm in arms]
         axes.errorbar(
