@@ -41,7 +41,7 @@ def transformers() -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "torchaudio", None)
         patch.setitem(sys.modules, "torchvision", None)
-        # What has looked for them before, such as a benchmark whose options a test asked for, remembers that they are there.
+        # Whoever imported it before, such as a benchmark whose options a test asked for, has found them.
         for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
             del sys.modules[name]
         package = pytest.importorskip("transformers")
