@@ -2,14 +2,14 @@
 # Launch:  bash examples/grounding/run.sh
 # Needs:   the extra `lite` (pip install 'mvlm-plugin[lite]'), two CPU cores, 3 GB of memory, no data: the pictures are
 #          generated.
-# Cost:    half a second of one core an update: 5,000 updates are 40 minutes with one thread, less with two.
+# Cost:    half a second of one core an update: 5,000 updates are 43 minutes with one thread, less with two.
 # Result:  runs/grounding/checkpoints, runs/grounding/maps (heat maps of words) and runs/grounding/pointing.json.
 # Change:  UPDATES=1000 bash examples/grounding/run.sh   for a shorter look.
 set -euo pipefail
 HERE=$(dirname "$0")
 PLUGIN=$HERE/../../mvlm_plugin
 OUT=${OUT:-runs/grounding}
-UPDATES=${UPDATES:-3500}
+UPDATES=${UPDATES:-5000}
 PAIRS=${PAIRS:-40000}
 SEED=${SEED:-1}
 WARMUP=$((UPDATES < 100 ? 1 : 50))

@@ -210,7 +210,8 @@ def check(line: str) -> None:
     Raises:
         UnknownCommandError: what it would not take.
     """
-    words = [STAND_INS.get(word, word) for word in shlex.split(line, comments=True)]
+    value = re.fullmatch(r"[A-Z_]+=\$\((.*)\)", line)  # of a program that prints it
+    words = [STAND_INS.get(word, word) for word in shlex.split(value[1] if value else line, comments=True)]
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
         words.pop(0)
     program, *rest = words
@@ -260,5 +261,5 @@ def all_parsers() -> list[argparse.ArgumentParser]:
         fairseq_parser("fairseq-validate"),
         get_args_parser(),
         *map(script_parser, with_options),
-        *map(module_parser, ("mvlm_plugin.options", "mvlm_plugin.list", "tests.soak.kills")),
+        *map(module_parser, ("mvlm_plugin.options", "mvlm_plugin.list", "tests.soak.kills", "examples.study")),
     ]

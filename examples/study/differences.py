@@ -1,0 +1,94 @@
+"""Loss combinations against one another: mean differences of recall sums, paired over seeds and over queries."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from mvlm_plugin.evaluation.standard_error import clustered_error
+
+from .grid import Run
+from .plan import Plan
+from .settings import LINEAR
+from .statistics import paired_difference
+from .table import SCORES, Row
+
+COLUMNS = (
+    "losses", "budget", "against", "against_budget", "fraction", "variant", "score", "seeds", "difference", "se_seeds",
+    "se_queries",
+)  # fmt: skip
+_COMPARED = ("zs_itc", "zs_itm_itc", "ft_itm_itc", "probe")
+
+
+class Arm(NamedTuple):
+    """Runs that differ in their seed alone."""
+
+    losses: str
+    fraction: float
+    variant: str
+    budget: str
+
+
+def pairs_of(plan: Plan) -> Iterator[tuple[Arm, Arm]]:
+    """What is compared: each combination with the reference at equal updates, the full one also at equal compute."""
+    arms = {Arm(*run.arm): None for run in plan.runs}
+    reference, full = plan.settings.reference, plan.settings.full
+    for arm in arms:
+        if arm.budget == "updates" and arm.losses not in (reference, LINEAR):
+            other = arm._replace(losses=reference)
+            if other in arms:
+                yield arm, other
+        if arm.budget == "compute":
+            whole = arm._replace(losses=full, budget="updates")
+            if whole in arms:
+                yield whole, arm
+
+
+def differences_of(plan: Plan, rows: list[Row]) -> list[Row]:
+    """A row for each pair of arms and score that both have, in points of the recall sum (per cent)."""
+    by_arm: dict[Arm, dict[int, Row]] = {}
+    for row in rows:
+        arm = Arm(row["losses"], float(row["fraction"]), row["variant"], row["budget"])
+        by_arm.setdefault(arm, {})[int(row["seed"])] = row
+    found = []
+    for first, second in pairs_of(plan):
+        for score in _COMPARED:
+            values = [
+                {seed: float(row[f"{score}_sum"]) for seed, row in by_arm.get(arm, {}).items() if row[f"{score}_sum"]}
+                for arm in (first, second)
+            ]
+            seeds = sorted(values[0].keys() & values[1].keys())
+            if not seeds:
+                continue
+            difference = paired_difference(*values)
+            moved = _influence(plan, first, seeds, score) - _influence(plan, second, seeds, score)
+            found.append(
+                {
+                    "losses": first.losses,
+                    "budget": first.budget,
+                    "against": second.losses,
+                    "against_budget": second.budget,
+                    "fraction": str(first.fraction),
+                    "variant": first.variant,
+                    "score": score,
+                    "seeds": str(len(seeds)),
+                    "difference": f"{difference.value:.4f}",
+                    "se_seeds": f"{difference.error:.4f}" if len(seeds) > 1 else "",
+                    "se_queries": f"{100 * clustered_error(torch.from_numpy(moved)):.4f}",
+                }
+            )
+    return found
+
+
+def _influence(plan: Plan, arm: Arm, seeds: list[int], score: str) -> np.ndarray:
+    """(images,) how much each image of the held-out split moves the recall sum, mean over seeds."""
+    stage, block = SCORES[score]
+    runs: Mapping[tuple[Arm, int], Run] = {(Arm(*run.arm), run.seed): run for run in plan.runs}
+    paths: list[Path] = [plan.folder(runs[arm, seed]) / f"{stage}.npz" for seed in seeds]
+    loaded = []
+    for path in paths:
+        with np.load(path) as arrays:
+            loaded.append(arrays[f"{block}_sum"])
+    return np.mean(loaded, axis=0)

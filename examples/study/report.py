@@ -1,0 +1,51 @@
+"""``report``: the CSV files of a study from its runs, then Markdown, plots and the page from these files alone."""
+
+from pathlib import Path
+
+from mvlm_plugin.evaluate.base import write_whole
+
+from . import differences, plots, table
+from .content import tables_of
+from .markdown import markdown
+from .page import page
+from .plan import Plan
+from .settings import StudyError
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def collect(plan: Plan, folder: Path) -> int:
+    """Write NAME.csv and NAME.differences.csv of the runs that are done. Returns how many these are.
+
+    Raises:
+        StudyError: none is.
+    """
+    rows = table.rows_of(plan)
+    if not rows:
+        raise StudyError(f"no run of {plan.name} is done in {plan.out}; make some with `run`, or give its --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    table.write_csv(folder / f"{plan.name}.csv", table.COLUMNS, rows)
+    found = differences.differences_of(plan, rows)
+    table.write_csv(folder / f"{plan.name}.differences.csv", differences.COLUMNS, found)
+    return len(rows)
+
+
+def draw(name: str, heading: str, folder: Path) -> list[Path]:
+    """Write NAME.md, NAME.html and the plots from the CSV files beside them; returns the files.
+
+    Raises:
+        StudyError: the CSV files are missing or of another version, or matplotlib is not installed.
+    """
+    rows = table.read_csv(folder / f"{name}.csv", table.COLUMNS)
+    found = table.read_csv(folder / f"{name}.differences.csv", differences.COLUMNS)
+    tables = tables_of(rows, found)
+    figures = plots.draw(rows, heading)
+    drawings = {score: plots.svg_of(figure) for score, figure in figures.items()}
+    pictures = plots.save(figures, folder, name)
+    texts = {
+        folder / f"{name}.md": markdown(heading, tables, pictures),
+        folder / f"{name}.html": page(heading, tables, rows, drawings),
+    }
+    for path, text in texts.items():
+        write_whole(str(path), text)
+    return [*texts, *(folder / picture for picture in pictures)]

@@ -1,0 +1,77 @@
+"""The command lines of all studies, read by fairseq's own parser."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fairseq import options
+
+import mvlm_plugin  # noqa: F401  (registers tasks and architectures)
+from examples.study.__main__ import main
+from examples.study.commands import Places, finetuning, measuring, pretraining, words
+from examples.study.grid import Run, runs_of
+from examples.study.measure import _parser
+from examples.study.settings import names, read_settings, settings_path
+from tests.cli.documents import blocks
+from tests.study.studies import one_run
+
+README = "examples/study/README.md"
+
+
+def _parsed(command: list[str]) -> object:
+    return options.parse_args_and_arch(options.get_training_parser(), command[1:])
+
+
+def _kinds(study: str) -> list[Run]:
+    """A run of each combination of losses and variant, on a part of the data."""
+    runs = {(run.losses, run.variant): run for run in runs_of(read_settings(settings_path(study)))}
+    return [replace(run, fraction=0.25) for run in runs.values()]
+
+
+@pytest.mark.parametrize("study", names())
+def test_fairseq_reads_the_commands_of_every_study(study: str) -> None:
+    places = Places("data", "other", Path("folder"))
+    for run in _kinds(study):
+        if run.losses != "linear":
+            read = vars(_parsed(pretraining(run, places, 7)))
+            assert (read["max_update"], read["data_fraction"], read["fraction_seed"]) == (7, 0.25, run.seed)
+            assert {name: read[f"{name}_weight"] for name in run.weights} == run.weights
+            assert sum(read[f"{name}_weight"] > 0 for name in ("itc", "itm", "mlm", "mim")) == len(run.weights)
+            assert read["arch"] == run.train["arch"]
+        if run.finetune:
+            read = vars(_parsed(finetuning(run, places)))
+            assert read["finetune_from_model"] == "folder/pretrain/checkpoint_last.pt"
+            assert (read["task"], read["data"], read["data_fraction"]) == ("vl_retrieval", "other", 1.0)
+            _parser().parse_args(measuring(run, places, True, Path("out"))[3:])
+        _parser().parse_args(measuring(run, places, False, Path("out"))[3:])
+
+
+def test_a_share_of_the_data_is_fine_tuned_on_too(tmp_path: Path) -> None:
+    run = one_run(tmp_path, finetune=True, seed=[3])
+    read = vars(_parsed(finetuning(run, Places("same", "same", tmp_path))))
+    assert (read["data_fraction"], read["fraction_seed"], read["seed"]) == (0.25, 3, 3)
+
+
+def test_what_was_trained_is_what_is_measured(tmp_path: Path) -> None:
+    places = Places("data", "data", tmp_path)
+    run = one_run(tmp_path, losses=["itc"], finetune=True)
+    for is_finetuned, expected in ((False, "itc"), (True, "itc,itm")):
+        command = measuring(run, places, is_finetuned, tmp_path / "out")
+        assert command[command.index("--objectives") + 1] == expected
+    assert "--probe-fraction" not in measuring(run, places, True, tmp_path / "out")
+
+
+def test_options_become_words() -> None:
+    options = {"lr": 1e-3, "cpu": True, "fp16": False, "x": None, "betas": "(0.9, 0.98)"}
+    assert words(options) == ["--lr", "0.001", "--cpu", "--betas", "(0.9, 0.98)"]
+
+
+def test_documented_lines_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line for block in blocks(README) for line in block.commands if line.startswith("python -m examples.study")]
+    assert len(lines) >= 6
+    seen = []
+    for name in ("run", "report", "list"):
+        monkeypatch.setitem(main.__globals__["_COMMANDS"], name, lambda arguments: seen.append(arguments) or 0)
+    assert all(main(shlex.split(line)[3:]) == 0 for line in lines)
+    assert {arguments.command for arguments in seen} == {"run", "report", "list"}
