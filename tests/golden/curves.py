@@ -1,9 +1,8 @@
 """Curves of a training run: read from its log, stored, and compared within tolerances.
 
-The tolerances stand between two measurements on one machine. *Spread*: the same run with two threads in place of one, with
-the kernels of older processors (``ATEN_CPU_CAPABILITY``, ``DNNL_MAX_CPU_ISA`` and ``MKL_ENABLE_INSTRUCTIONS`` at SSE
-and AVX2 in place of AVX-512), and with torch 2.11 in place of 2.13. *Faults*: the runs of FAULTS in test_golden.py, and
-others that change the code. They are described in CONTRIBUTING.md.
+The tolerances stand between two measurements. *Spread*: the same run with two threads in place of one, and with the
+kernels of older processors (``ATEN_CPU_CAPABILITY``, ``DNNL_MAX_CPU_ISA`` and ``MKL_ENABLE_INSTRUCTIONS`` at SSE and
+AVX2 in place of AVX-512). *Faults*: one option changed a little. CONTRIBUTING.md has the figures of both.
 """
 
 import csv
