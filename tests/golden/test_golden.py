@@ -19,7 +19,7 @@ same_torch = pytest.mark.skipif(
 FAULTS = {
     "a weight of a loss": (["--mim-weight", 0.9], "loss at update 1"),
     "a share of masked words": (["--text-mask-ratio", 0.25], "mlm_loss at update 1"),
-    "a learning rate": (["--lr", 1.05e-3], "mlm_loss at update 2"),
+    "a learning rate": (["--lr", 1.05e-3], "mlm_loss at update 3"),
 }
 
 
