@@ -1,19 +1,38 @@
 """Collectives with gradient. On one process they change nothing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_is_alone = False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """For what one process does while the others go on: within, it is a job of its own and exchanges nothing."""
+    global _is_alone
+    before, _is_alone = _is_alone, True
+    try:
+        yield
+    finally:
+        _is_alone = before
+
 
 def world_size() -> int:
     """Number of processes in the job."""
+    if _is_alone:
+        return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """Index of this process."""
+    if _is_alone:
+        return 0
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 

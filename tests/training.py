@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fairseq import checkpoint_utils, options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import progress_bar
 from fairseq_cli import train as fairseq_train
 
 import mvlm_plugin  # noqa: F401  (registers what the options name)
@@ -31,6 +32,7 @@ def train(data: Path | str, save_dir: Path, *more: object, updates: int = 2, tas
     ]  # fmt: skip
     if hasattr(checkpoint_utils.save_checkpoint, "best"):
         del checkpoint_utils.save_checkpoint.best  # of an earlier run in this process
+    progress_bar._tensorboard_writers.clear()  # they would go on writing to an earlier run's folder
     parser = options.get_training_parser()
     args = options.parse_args_and_arch(parser, input_args=list(map(str, arguments)))
     fairseq_train.main(convert_namespace_to_omegaconf(args))

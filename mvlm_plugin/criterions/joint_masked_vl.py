@@ -65,6 +65,14 @@ class JointMaskedVLCriterion(FairseqCriterion):
     def weigh(self, output: PretrainingOutput, sample: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The weighted sum of the losses that there are outputs for, over pairs, and sums for the log."""
         log: dict[str, Any] = {}
+        losses = self.losses(output, sample, log)
+        total = torch.zeros((), device=sample["net_input"]["tokens"].device)
+        total = total + sum(self.weights[name] * loss for name, loss in losses.items())
+        log.update({f"{name}_loss": loss.detach() for name, loss in losses.items()}, loss=total.detach())
+        return total, log
+
+    def losses(self, output: PretrainingOutput, sample: dict[str, Any], log: dict[str, Any]) -> dict[str, Tensor]:
+        """The losses that there are outputs for, each a sum over pairs without its weight; adds counts to the log."""
         losses: dict[str, Tensor] = {}
         if output.mlm is not None:
             losses["mlm"] = self._mlm(output.mlm, sample, log)
@@ -77,10 +85,7 @@ class JointMaskedVLCriterion(FairseqCriterion):
                 losses["itc"] = self._itc(output.itc, sample, log)
         if output.itm is not None:
             losses["itm"] = self._itm(output.itm, sample, log)
-        total = torch.zeros((), device=sample["net_input"]["tokens"].device)
-        total = total + sum(self.weights[name] * loss for name, loss in losses.items())
-        log.update({f"{name}_loss": loss.detach() for name, loss in losses.items()}, loss=total.detach())
-        return total, log
+        return losses
 
     @staticmethod
     def _mlm(logits: Tensor, sample: dict[str, Any], log: dict[str, Any]) -> Tensor:

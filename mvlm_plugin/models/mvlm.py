@@ -200,7 +200,8 @@ class MvlmModel(FusedEncoders):
 
     def embed(self, image: Tensor, text: Tensor) -> ItcOutput:
         """What the contrastive loss compares of whole (B, P + 1, D) images and (B, L, D) captions."""
-        self.contrastive.clamp_temperature()
+        if self.training:
+            self.contrastive.clamp_temperature()
         return ItcOutput(self.embed_image(image), self.embed_text(text), self.contrastive.temperature)
 
     def judge(self, pairs: WholePairs, plan: MatchingPlan, contexts: Contexts | None = None) -> ItmOutput:

@@ -17,6 +17,7 @@ from ..evaluation.pair_table import FIGURES, PairTable
 from ..evaluation.pretraining import COLUMNS, GroupResult, evaluate_group
 from ..guards import GuardConfig
 from ..models.mvlm import OBJECTIVES, MvlmModel
+from ..panels import PanelConfig, Panels
 from ..ranks import RanksConfig, step, without_pairs
 from .autocast import AutocastConfig
 from .data_source import DataConfig
@@ -28,7 +29,7 @@ _NAMED = 20  # pairs in a message
 
 
 @dataclass
-class JointMaskedVLConfig(DataConfig, RanksConfig, GlobalBatchConfig, GuardConfig, AutocastConfig):
+class JointMaskedVLConfig(DataConfig, RanksConfig, GlobalBatchConfig, GuardConfig, AutocastConfig, PanelConfig):
     """All options of the task, by the files that read them."""
 
 
@@ -49,6 +50,8 @@ class JointMaskedVLTask(PairsTask):
         self._global_batch = GlobalBatch(cfg)
         self._table: PairTable | None = None
         self._loss_weights: dict[str, float] = {}
+        self._criterion: Any = None
+        self._panels = Panels(cfg, self._source, self.autocast)
 
     def train_step(
         self,
@@ -64,6 +67,7 @@ class JointMaskedVLTask(PairsTask):
         if ignore_grad:
             sample = without_pairs(sample)
         sample = {**sample, "capacity": self._global_batch.capacity}
+        self._criterion = criterion
         with step(update_num):
             rest = (optimizer, update_num, ignore_grad)
             with self.autocast.region(sample["net_input"]["tokens"].device):
@@ -74,6 +78,11 @@ class JointMaskedVLTask(PairsTask):
         self.guard.updates.saw(loss)
         log.update({f"pairs_{name}": count for name, count in sample.get("source_pairs", {}).items()})
         return loss, sample_size, log
+
+    def optimizer_step(self, optimizer: Any, model: torch.nn.Module, update_num: int) -> None:
+        """fairseq's hook: makes the update; update_num counts those before it."""
+        super().optimizer_step(optimizer, model, update_num)
+        self._panels.after_update(update_num + 1, model, self._criterion)
 
     def get_batch_iterator(self, dataset: JointMaskedDataset, *args: Any, **kwargs: Any) -> Any:
         """fairseq's iterator; a pass over held-out data starts with an empty table of results."""
