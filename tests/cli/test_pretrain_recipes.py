@@ -42,7 +42,7 @@ def flags(name: str) -> list[str]:
 
 def overrides(name: str, data: str, folder: Path) -> list[str]:
     small = [f"{key}='{value}'" if value == "" else f"{key}={value}" for key, value in map(SMALL.get, flags(name))]
-    switches = ["common.cpu=true", "common.tensorboard_logdir=null", "dataset.disable_validation=true"]
+    switches = ["common.cpu=true", f"common.tensorboard_logdir={folder}/tensorboard", "dataset.disable_validation=true"]
     return [*small, *switches, f"task.data={data}", f"checkpoint.save_dir={folder}"]
 
 
