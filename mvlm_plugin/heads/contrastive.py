@@ -28,15 +28,20 @@ class ContrastiveHead(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(self.INITIAL_TEMPERATURE).log())
 
     def clamp_temperature(self) -> None:
-        """Bring the temperature back into its range after an optimizer's step."""
-        low, high = self.TEMPERATURE_RANGE
+        """Bring the learned value back into its range after an optimizer's step: outside of it there is no gradient."""
         with torch.no_grad():
-            self.log_temperature.clamp_(math.log(low), math.log(high))
+            self.log_temperature.clamp_(*self._log_range())
 
     @property
     def temperature(self) -> Tensor:
-        """Scalar that similarities are divided by; learned as its logarithm, so that steps are relative."""
-        return self.log_temperature.float().exp()
+        """Scalar that similarities are divided by, always within its range; learned as its logarithm, so that steps are
+        relative.
+        """
+        return self.log_temperature.float().clamp(*self._log_range()).exp()
+
+    def _log_range(self) -> tuple[float, float]:
+        low, high = self.TEMPERATURE_RANGE
+        return math.log(low), math.log(high)
 
     def image(self, cls: Tensor) -> Tensor:
         """(B, image_width) -> unit vectors (B, embedding_width) in float32."""

@@ -78,7 +78,7 @@ def test_losses_and_gradients_are_finite_and_near_float32_in_bfloat16(name: str,
 
 @pytest.mark.parametrize(("learned", "expected"), [(-100.0, 0.001), (100.0, 0.5)])
 def test_a_temperature_that_ran_away_is_brought_back(learned: float, expected: float) -> None:
-    model = make_model(CFG).train()
+    model = make_model(CFG).eval()
     with torch.no_grad():
         model.contrastive.log_temperature.fill_(learned)
     losses = step(model, make_batch(CFG), autocast=False)
