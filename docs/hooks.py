@@ -14,22 +14,8 @@ from mkdocs.structure.pages import Page
 logger = logging.getLogger("mkdocs.hooks.docs")  # its warnings are errors of a strict build
 
 # Markdown that is a page, and the files that pages show, by their place in the repository.
-SOURCES = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "benchmarks/*.md",
-    "docs/**/*.md",
-    "examples/*/README.md",
-    "examples/*/results/*.md",
-)
-SHOWN = (
-    "docs/**/*.svg",
-    "docs/**/*.png",
-    "docs/**/*.css",
-    "examples/*/*.png",
-    "examples/*/results/*.png",
-    "examples/*/results/*.csv",
-)
+SOURCES = ("README.md", "CONTRIBUTING.md", "benchmarks/*.md", "docs/**/*.md", "examples/**/*.md")
+SHOWN = ("docs/**/*.svg", "docs/**/*.png", "docs/**/*.css", "examples/**/*.png", "examples/**/*.csv")
 # What a browser fetches by itself when it shows a page.
 FETCHED = re.compile(r"<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc=[\"']?(?:https?:)?//[^\s\"'>]+")
 STYLES = re.compile(
