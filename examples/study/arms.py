@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from .differences import Arm
+from .grid import Arm
 from .statistics import Mean, mean_of
 from .table import Row
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .arms import arms_of, mean_over, title
-from .differences import Arm
+from .grid import Arm
 from .table import RECALLS, Row
 
 SCORE_TITLES = {

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from mvlm_plugin.evaluation.standard_error import clustered_error
 
-from .grid import Run
+from .arms import arms_of
+from .grid import Arm, Run
 from .plan import Plan
 from .settings import LINEAR
 from .statistics import paired_difference
@@ -22,18 +22,9 @@ COLUMNS = (
 _COMPARED = ("zs_itc", "zs_itm_itc", "ft_itm_itc", "probe")
 
 
-class Arm(NamedTuple):
-    """Runs that differ in their seed alone."""
-
-    losses: str
-    fraction: float
-    variant: str
-    budget: str
-
-
 def pairs_of(plan: Plan) -> Iterator[tuple[Arm, Arm]]:
     """What is compared: each combination with the reference at equal updates, the full one also at equal compute."""
-    arms = {Arm(*run.arm): None for run in plan.runs}
+    arms = {run.arm: None for run in plan.runs}
     reference, full = plan.settings.reference, plan.settings.full
     for arm in arms:
         if arm.budget == "updates" and arm.losses not in (reference, LINEAR):
@@ -48,15 +39,12 @@ def pairs_of(plan: Plan) -> Iterator[tuple[Arm, Arm]]:
 
 def differences_of(plan: Plan, rows: list[Row]) -> list[Row]:
     """A row for each pair of arms and score that both have, in points of the recall sum (per cent)."""
-    by_arm: dict[Arm, dict[int, Row]] = {}
-    for row in rows:
-        arm = Arm(row["losses"], float(row["fraction"]), row["variant"], row["budget"])
-        by_arm.setdefault(arm, {})[int(row["seed"])] = row
+    by_arm = arms_of(rows)
     found = []
     for first, second in pairs_of(plan):
         for score in _COMPARED:
             values = [
-                {seed: float(row[f"{score}_sum"]) for seed, row in by_arm.get(arm, {}).items() if row[f"{score}_sum"]}
+                {int(row["seed"]): float(row[f"{score}_sum"]) for row in by_arm.get(arm, []) if row[f"{score}_sum"]}
                 for arm in (first, second)
             ]
             seeds = sorted(values[0].keys() & values[1].keys())
@@ -85,7 +73,7 @@ def differences_of(plan: Plan, rows: list[Row]) -> list[Row]:
 def _influence(plan: Plan, arm: Arm, seeds: list[int], score: str) -> np.ndarray:
     """(images,) how much each image of the held-out split moves the recall sum, mean over seeds."""
     stage, block = SCORES[score]
-    runs: Mapping[tuple[Arm, int], Run] = {(Arm(*run.arm), run.seed): run for run in plan.runs}
+    runs: Mapping[tuple[Arm, int], Run] = {(run.arm, run.seed): run for run in plan.runs}
     paths: list[Path] = [plan.folder(runs[arm, seed]) / f"{stage}.npz" for seed in seeds]
     loaded = []
     for path in paths:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mvlm_plugin.data.databin import shard_folders
 from mvlm_plugin.data.fingerprint import fingerprint, joined_fingerprint
@@ -14,6 +14,15 @@ from mvlm_plugin.data.fingerprint import fingerprint, joined_fingerprint
 from .settings import LINEAR, Block, Settings, StudyError
 
 _ID_DIGITS = 12
+
+
+class Arm(NamedTuple):
+    """Runs that differ in their seed alone."""
+
+    losses: str
+    fraction: float
+    variant: str
+    budget: str
 
 
 @dataclass(frozen=True)
@@ -51,9 +60,9 @@ class Run:
         return ", ".join(parts)
 
     @property
-    def arm(self) -> tuple[str, float, str, str]:
-        """What runs share that differ in their seed alone."""
-        return self.losses, self.fraction, self.variant, self.budget
+    def arm(self) -> Arm:
+        """What it shares with runs that differ in their seed alone."""
+        return Arm(self.losses, self.fraction, self.variant, self.budget)
 
     def id(self, data: str) -> str:
         """Identity: of all settings, and of the data's fingerprint."""

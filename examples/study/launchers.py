@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,19 @@ def run_locally(commands: Sequence[Sequence[str]], jobs: int) -> int:
 
 
 def _count_failures(
-    commands: Sequence[Sequence[str]], jobs: int, bar: "tqdm[None]", submit: Callable[[Sequence[str]], "Future[int]"]
+    commands: Sequence[Sequence[str]],
+    jobs: int,
+    bar: "tqdm[None]",
+    submit: Callable[[Sequence[str]], "Future[int]"],
+    status: Callable[["Future[int]"], int] = Future.result,
 ) -> int:
+    """Keep so many commands running; how many ended with a status other than 0."""
     failures = 0
     waiting: Iterator[Sequence[str]] = iter(commands)
     running = {submit(command) for command in islice(waiting, jobs)}
     while running:
         done, running = wait(running, return_when=FIRST_COMPLETED)
-        failures += sum(future.result() != 0 for future in done)
+        failures += sum(status(future) != 0 for future in done)
         bar.set_postfix(failed=failures, refresh=False)
         bar.update(len(done))
         running |= {submit(command) for command in islice(waiting, len(done))}
@@ -100,24 +106,19 @@ def run_on_ray(commands: Sequence[Sequence[str]], jobs: int, resources: dict[str
 
     try:
         task: Any = ray.remote(**resources)(make)
-        failures, waiting = 0, iter(commands)
-        running = [task.remote(list(command)) for command in islice(waiting, jobs)]
         with _bar(len(commands)) as bar:
-            while running:
-                done, running = ray.wait(running)
-                failures += sum(_status(ray, reference) != 0 for reference in done)
-                bar.update(len(done))
-                running += [task.remote(list(command)) for command in islice(waiting, len(done))]
-        return failures
+            return _count_failures(
+                commands, jobs, bar, lambda command: task.remote(list(command)).future(), partial(_status, ray)
+            )
     finally:
         if started:
             ray.shutdown()
 
 
-def _status(ray: Any, reference: Any) -> int:
+def _status(ray: Any, task: "Future[int]") -> int:
     """Exit status of a task; a task that Ray lost has failed, and the others go on."""
     try:
-        return int(ray.get(reference))
+        return task.result()
     except ray.exceptions.RayError as error:
         print(f"Ray lost a run: {error}", file=sys.stderr)
         return 1

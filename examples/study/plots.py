@@ -7,7 +7,7 @@ from typing import Any
 
 from .arms import arms_of, mean_over, title
 from .content import SCORE_TITLES
-from .differences import Arm
+from .grid import Arm
 from .settings import LINEAR, StudyError
 from .table import Row
 
