@@ -2,7 +2,7 @@
 # Launch:  bash examples/grounding/run.sh
 # Needs:   the extra `lite` (pip install 'mvlm-plugin[lite]'), two CPU cores, 3 GB of memory, no data: the pictures are
 #          generated.
-# Cost:    half an hour on two cores: 24 minutes of training (0.28 s an update), the rest is preparation and maps.
+# Cost:    26 minutes on two cores, 24 of them training.
 # Result:  runs/grounding/checkpoints, runs/grounding/maps (heat maps of words) and runs/grounding/pointing.json.
 # Change:  UPDATES=1000 bash examples/grounding/run.sh   for a shorter look.
 set -euo pipefail
