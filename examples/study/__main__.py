@@ -12,7 +12,7 @@ from .commands import finetuning, installed, measuring, pretraining
 from .grid import Run
 from .launchers import LAUNCHERS, run_locally, run_on_ray, submit_to_slurm
 from .plan import DEFAULT_OUT, Plan, make_plan, open_runs
-from .report import RESULTS, collect, draw
+from .report import RESULTS, collect, draw, read_known
 from .settings import LINEAR, StudyError, names, read_settings, settings_path
 from .stages import execute
 
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         "--slurm-options", default="", metavar="S", help="of sbatch: --slurm-options='--gpus=8 --time=12:00:00'"
     )
     run.add_argument("--keep-checkpoints", action="store_true", help="do not delete them after measuring")
+    _add_known(run)
     run.add_argument("--dry-run", action="store_true", help="print the missing runs and their commands only")
     one = commands.add_parser("one", help="make one run; what the launchers start")
     _add_study(one)
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder to write to (default: results/ beside this)",
     )
+    _add_known(report)
     report.add_argument("--redraw", action="store_true", help="from the CSV files there alone, without runs or data")
     commands.add_parser("list", help="print the studies that are there by name")
     return parser
@@ -64,6 +66,16 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eval-data", default="", metavar="DATABIN", help="in place of the settings' eval_data")
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="folder for runs (default: %(default)s)"
+    )
+
+
+def _add_known(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--known",
+        type=Path,
+        metavar="CSV",
+        help="table that report wrote of runs made elsewhere on the same data: they are not made again, and stand in "
+        "the report beside those made here",
     )
 
 
@@ -94,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.jobs < 1:
         raise StudyError("--jobs must be at least 1")
     plan = _plan(arguments)
-    runs = open_runs(plan, arguments.only)
+    runs = open_runs(plan, arguments.only, read_known(arguments.known).rows)
     print(f"{plan.name}: {len(plan.runs)} runs, {len(runs)} to make, in {plan.out}")
     if arguments.dry_run:
         _show(plan, runs)
@@ -158,7 +170,8 @@ def _make_one(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     if not arguments.redraw:
         plan = _plan(arguments)
-        print(f"{collect(plan, arguments.results)} of {len(plan.runs)} runs are done")
+        known = read_known(arguments.known)
+        print(f"{collect(plan, arguments.results, known)} of {len(plan.runs)} runs are done")
     path = settings_path(arguments.study)
     for file in draw(path.stem, read_settings(path).title, arguments.results):
         print(file)

@@ -50,7 +50,7 @@ def _differences(differences: list[Row]) -> Table:
             [
                 f"{float(row['fraction']):.0%}", " against ".join(map(title, pair)), SCORE_TITLES[row["score"]],
                 row["seeds"], f"{value:+.1f}", f"{float(row['se_seeds']):.1f}" if row["se_seeds"] else "",
-                f"{float(row['se_queries']):.1f}",
+                f"{float(row['se_queries']):.1f}" if row["se_queries"] else "",
             ]
         )  # fmt: skip
     note = (

@@ -1,6 +1,6 @@
 """Loss combinations against one another: mean differences of recall sums, paired over seeds and over queries."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +37,17 @@ def pairs_of(plan: Plan) -> Iterator[tuple[Arm, Arm]]:
                 yield whole, arm
 
 
-def differences_of(plan: Plan, rows: list[Row]) -> list[Row]:
-    """A row for each pair of arms and score that both have, in points of the recall sum (per cent)."""
+def differences_of(plan: Plan, rows: list[Row], known: Sequence[Row] = ()) -> list[Row]:
+    """A row for each pair of arms and score that both have, in points of the recall sum (per cent).
+
+    Args:
+        plan: the study.
+        rows: of its runs that are done.
+        known: differences of runs that were made elsewhere. Their error over queries stands where it is of the same
+            runs; it is left empty where some of a pair's runs were made there and some are new.
+    """
     by_arm = arms_of(rows)
+    known_errors = {_key(row): row["se_queries"] for row in known}
     found = []
     for first, second in pairs_of(plan):
         for score in _COMPARED:
@@ -51,30 +59,42 @@ def differences_of(plan: Plan, rows: list[Row]) -> list[Row]:
             if not seeds:
                 continue
             difference = paired_difference(*values)
-            moved = _influence(plan, first, seeds, score) - _influence(plan, second, seeds, score)
-            found.append(
-                {
-                    "losses": first.losses,
-                    "budget": first.budget,
-                    "against": second.losses,
-                    "against_budget": second.budget,
-                    "fraction": str(first.fraction),
-                    "variant": first.variant,
-                    "score": score,
-                    "seeds": str(len(seeds)),
-                    "difference": f"{difference.value:.4f}",
-                    "se_seeds": f"{difference.error:.4f}" if len(seeds) > 1 else "",
-                    "se_queries": f"{100 * clustered_error(torch.from_numpy(moved)):.4f}",
-                }
-            )
+            row = {
+                "losses": first.losses,
+                "budget": first.budget,
+                "against": second.losses,
+                "against_budget": second.budget,
+                "fraction": str(first.fraction),
+                "variant": first.variant,
+                "score": score,
+                "seeds": str(len(seeds)),
+                "difference": f"{difference.value:.4f}",
+                "se_seeds": f"{difference.error:.4f}" if len(seeds) > 1 else "",
+            }
+            moved = [_influence(plan, arm, seeds, score) for arm in (first, second)]
+            found.append(row | {"se_queries": _paired_error(*moved) or known_errors.get(_key(row), "")})
     return found
 
 
-def _influence(plan: Plan, arm: Arm, seeds: list[int], score: str) -> np.ndarray:
-    """(images,) how much each image of the held-out split moves the recall sum, mean over seeds."""
+def _key(row: Row) -> tuple[str, ...]:
+    """What a difference is of. Runs that are known are among those of the rows, so that as many seeds are the same."""
+    return tuple(row[name] for name in COLUMNS[: COLUMNS.index("difference")])
+
+
+def _paired_error(first: np.ndarray | None, second: np.ndarray | None) -> str:
+    """Clustered by image; empty where a run's figures are not here."""
+    if first is None or second is None:
+        return ""
+    return f"{100 * clustered_error(torch.from_numpy(first - second)):.4f}"
+
+
+def _influence(plan: Plan, arm: Arm, seeds: list[int], score: str) -> np.ndarray | None:
+    """(images,) how much each image of the held-out split moves the recall sum, mean over seeds; None if not here."""
     stage, block = SCORES[score]
     runs: Mapping[tuple[Arm, int], Run] = {(run.arm, run.seed): run for run in plan.runs}
     paths: list[Path] = [plan.folder(runs[arm, seed]) / f"{stage}.npz" for seed in seeds]
+    if not all(path.exists() for path in paths):
+        return None
     loaded = []
     for path in paths:
         with np.load(path) as arrays:

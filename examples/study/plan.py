@@ -1,5 +1,6 @@
 """A study that is going to be run: its settings, data, runs, and the folder of each."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,13 +82,20 @@ def make_plan(study: str, data: str, eval_data: str, out: Path) -> Plan:
     )
 
 
-def open_runs(plan: Plan, only: list[str]) -> list[Run]:
+def open_runs(plan: Plan, only: list[str], known: Container[str] = ()) -> list[Run]:
     """The wanted runs whose result is missing, those on an equal compute budget last.
+
+    Args:
+        plan: the study.
+        only: conditions of chosen().
+        known: ids of runs that were made elsewhere.
 
     Raises:
         StudyError: a condition that nothing fits.
     """
-    missing = [run for run in chosen(plan.runs, only) if not (plan.folder(run) / RESULT).exists()]
+    missing = [
+        run for run in chosen(plan.runs, only) if not (plan.folder(run) / RESULT).exists() and plan.id(run) not in known
+    ]
     return sorted(missing, key=lambda run: run.budget == "compute" and not _is_measured(plan, run))
 
 

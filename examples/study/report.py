@@ -1,6 +1,7 @@
 """``report``: the CSV files of a study from its runs, then Markdown, plots and the page from these files alone."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from mvlm_plugin.evaluate.base import write_whole
 
@@ -14,18 +15,38 @@ from .settings import StudyError
 RESULTS = Path(__file__).parent / "results"
 
 
-def collect(plan: Plan, folder: Path) -> int:
-    """Write NAME.csv and NAME.differences.csv of the runs that are done. Returns how many these are.
+class Known(NamedTuple):
+    """Runs that were made elsewhere: their rows by id, and the differences between them."""
+
+    rows: dict[str, table.Row]
+    differences: list[table.Row]
+
+
+def read_known(path: Path | None) -> Known:
+    """A table that ``report`` wrote, with the differences beside it; of None nothing is known.
+
+    Raises:
+        StudyError: one of the two files is missing, or of another version.
+    """
+    if path is None:
+        return Known({}, [])
+    beside = path.with_name(f"{path.stem}.differences.csv")
+    rows = table.read_csv(path, table.COLUMNS)
+    return Known({row["id"]: row for row in rows}, table.read_csv(beside, differences.COLUMNS))
+
+
+def collect(plan: Plan, folder: Path, known: Known) -> int:
+    """Write NAME.csv and NAME.differences.csv of the runs that are done here or known. Returns how many these are.
 
     Raises:
         StudyError: none is.
     """
-    rows = table.rows_of(plan)
+    rows = table.rows_of(plan, known.rows)
     if not rows:
         raise StudyError(f"no run of {plan.name} is done in {plan.out}; make some with `run`, or give its --out")
     folder.mkdir(parents=True, exist_ok=True)
     table.write_csv(folder / f"{plan.name}.csv", table.COLUMNS, rows)
-    found = differences.differences_of(plan, rows)
+    found = differences.differences_of(plan, rows, known.differences)
     table.write_csv(folder / f"{plan.name}.differences.csv", differences.COLUMNS, found)
     return len(rows)
 

@@ -5,6 +5,7 @@ import io
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mvlm_plugin.evaluate.base import write_whole
@@ -41,6 +42,9 @@ def row_of(plan: Plan, run: Run, result: Mapping[str, Any]) -> Row:
     """A run's row; what was not measured is empty."""
     places = plan.shown_places(run)
     stages = result["stages"]
+    first = stages.get("pretrain", stages.get("linear"))
+    # A process that was killed took its seconds with it: of an interrupted run no cost is known.
+    is_whole = all(stage["attempts"] == 1 for stage in stages.values())
     if run.losses == LINEAR:
         command = measuring(run, places, False, places.folder / "zero_shot.json")
     else:
@@ -54,8 +58,8 @@ def row_of(plan: Plan, run: Run, result: Mapping[str, Any]) -> Row:
         "variant": run.variant,
         "budget": run.budget,
         "updates": result["updates"],
-        "pretrain_cpu_seconds": stages.get("pretrain", stages.get("linear"))["cpu_seconds"],
-        "cpu_seconds": round(sum(stage["cpu_seconds"] for stage in stages.values()), 2),
+        "pretrain_cpu_seconds": first["cpu_seconds"] if first["attempts"] == 1 else "",
+        "cpu_seconds": round(sum(stage["cpu_seconds"] for stage in stages.values()), 2) if is_whole else "",
         "command": shlex.join(command),
         "data_fingerprint": result["data"],
         "code_revision": result["made_with"]["revision"],
@@ -69,9 +73,15 @@ def row_of(plan: Plan, run: Run, result: Mapping[str, Any]) -> Row:
     return {column: str(row.get(column, "")) for column in COLUMNS}
 
 
-def rows_of(plan: Plan) -> list[Row]:
-    """Rows of all runs that are done, in the study's order."""
-    return [row_of(plan, run, result) for run, result in plan.results()]
+def rows_of(plan: Plan, known: Mapping[str, Row] = MappingProxyType({})) -> list[Row]:
+    """Rows of all runs that are done, in the study's order.
+
+    Args:
+        plan: the study; what is done in its folder is read there.
+        known: rows of runs that were made elsewhere, by id.
+    """
+    rows = {**known} | {plan.id(run): row_of(plan, run, result) for run, result in plan.results()}
+    return [rows[plan.id(run)] for run in plan.runs if plan.id(run) in rows]
 
 
 def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, str]]) -> None:

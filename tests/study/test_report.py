@@ -1,6 +1,7 @@
 """The report of runs that are there: differences, tables, plots and page, from the CSV files alone."""
 
 import json
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 
 from examples.study import report, table
-from examples.study.differences import differences_of
+from examples.study.differences import COLUMNS, differences_of
 from examples.study.grid import runs_of
-from examples.study.plan import Plan
+from examples.study.plan import Plan, open_runs
 from examples.study.settings import StudyError
 from tests.study.studies import small_settings
 
+NOTHING = report.read_known(None)
 _VOID = {"meta", "br", "img", "path", "use", "rect", "stop"}
 
 
@@ -95,7 +97,7 @@ def test_rows_and_differences_by_hand(plan: Plan) -> None:
 
 def test_the_report_is_whole_escaped_and_the_same_twice(plan: Plan, tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    assert report.collect(plan, folder) == 10
+    assert report.collect(plan, folder, NOTHING) == 10
     files = report.draw("small", plan.settings.title, folder)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert set(files) <= set(before)
@@ -126,4 +128,67 @@ def test_a_table_that_is_missing_or_of_another_version_is_named(plan: Plan, tmp_
     with pytest.raises(StudyError, match="lacks the columns"):
         report.draw("small", "", tmp_path)
     with pytest.raises(StudyError, match="no run of small is done"):
-        report.collect(replace(plan, out=tmp_path / "elsewhere"), tmp_path)
+        report.collect(replace(plan, out=tmp_path / "elsewhere"), tmp_path, NOTHING)
+
+
+def _forget(plan: Plan, seed: int, budget: str = "updates") -> None:
+    """As if the runs of a seed had been made elsewhere."""
+    for run in plan.runs:
+        if (run.seed, run.budget) == (seed, budget):
+            shutil.rmtree(plan.folder(run), ignore_errors=True)
+
+
+def test_runs_made_elsewhere_stand_beside_those_made_here(plan: Plan, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    report.collect(plan, whole, NOTHING)
+    every_row = table.read_csv(whole / "small.csv", table.COLUMNS)
+    # Elsewhere: seed 1 of all. Here: seed 2 of all.
+    elsewhere = replace(plan, runs=[run for run in plan.runs if run.seed == 1])
+    report.collect(elsewhere, tmp_path / "elsewhere", NOTHING)
+    _forget(plan, 1)
+    _forget(plan, 1, "compute")
+    known = report.read_known(tmp_path / "elsewhere" / "small.csv")
+    assert len(known.rows) == 5
+    assert open_runs(plan, [], known.rows) == [run for run in plan.runs if run.losses == "linear"]
+    assert len(open_runs(plan, [])) == 5 + 4
+    joined = tmp_path / "joined"
+    assert report.collect(plan, joined, known) == 10
+    assert table.read_csv(joined / "small.csv", table.COLUMNS) == every_row
+    rows = {name: table.read_csv(name / "small.differences.csv", COLUMNS) for name in (whole, joined)}
+    # What each image moved is known of the runs made here alone.
+    assert [row["se_queries"] for row in rows[joined]] == ["", "", ""]
+    assert [row | {"se_queries": ""} for row in rows[whole]] == rows[joined]
+    report.draw("small", plan.settings.title, joined)
+    assert "| +8.0 | 1.0 |  |" in (joined / "small.md").read_text()
+
+
+def test_an_error_over_queries_stands_while_it_is_of_the_same_runs(plan: Plan, tmp_path: Path) -> None:
+    report.collect(plan, tmp_path, NOTHING)
+    known = report.read_known(tmp_path / "small.csv")
+    before = table.read_csv(tmp_path / "small.differences.csv", COLUMNS)
+    assert all(row["se_queries"] for row in before)
+    _forget(plan, 1)
+    report.collect(plan, tmp_path, known)
+    assert table.read_csv(tmp_path / "small.differences.csv", COLUMNS) == before
+
+
+def test_runs_of_another_study_or_without_their_differences_are_not_known(plan: Plan, tmp_path: Path) -> None:
+    report.collect(plan, tmp_path, NOTHING)
+    known = report.read_known(tmp_path / "small.csv")
+    other = replace(plan, data_id="other photos", out=tmp_path / "none")
+    assert open_runs(other, [], known.rows) == plan.runs
+    with pytest.raises(StudyError, match="no run of small is done"):
+        report.collect(other, tmp_path, known)
+    (tmp_path / "small.differences.csv").unlink()
+    with pytest.raises(StudyError, match=r"small\.differences\.csv is not there"):
+        report.read_known(tmp_path / "small.csv")
+
+
+def test_an_interrupted_run_has_no_cost(plan: Plan) -> None:
+    path = plan.folder(plan.runs[0]) / "result.json"
+    result = json.loads(path.read_text())
+    result["stages"]["pretrain"]["attempts"] = 2
+    path.write_text(json.dumps(result))
+    first, second = table.rows_of(plan)[:2]
+    assert (first["pretrain_cpu_seconds"], first["cpu_seconds"]) == ("", "")
+    assert (second["pretrain_cpu_seconds"], second["cpu_seconds"]) == ("10.5", "12.5")
