@@ -11,14 +11,13 @@ from ..losses.matching import matching_losses, matching_rows
 from ..losses.negatives import sample_hard_negatives
 from ..models.mvlm import MvlmModel
 from ..models.outputs import Features
-from ..modules.patches import patchify
 
 _NEGATIVES_SEED = 64
 COLUMNS = (
     "mlm_loss",  # of each pair: mean over its masked words, nats
     "mlm_correct",
     "mlm_masked",
-    "mim_loss",  # mean over its masked pixels, normalised units
+    "mim_loss",  # mean over its masked pixels, in the units of pixel_targets()
     "itc_loss",  # against the group, mean of both directions
     "itm_loss",  # summed over the pair's own, negative text and negative image
     "itm_correct",
@@ -81,7 +80,7 @@ def evaluate_group(model: MvlmModel, sample: dict[str, Any]) -> GroupResult:
 
     def mim(texts: Tensor, padding: Tensor) -> Tensor:
         predicted = model.predict_pixels(features.masked_image, texts, padding)
-        return mim_losses(predicted, patchify(pixels, model.image_encoder.patch_size), image_mask)
+        return mim_losses(predicted, model.pixel_targets(pixels), image_mask)
 
     columns["mlm_loss"], columns["mlm_correct"] = mlm(mlm_image)
     columns["mlm_masked"] = caption_sums(

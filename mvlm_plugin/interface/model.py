@@ -175,7 +175,8 @@ class VisionLanguageModel:
         text, padding_mask = self.model.encode_text(tokens), tokens.eq(self.model.padding_idx)
         patch_size = self.model.image_encoder.patch_size
         predicted = self.model.predict_pixels(masked, text, padding_mask).float()
-        rebuilt = self.model.normalize.undo(unpatchify(predicted, patch_size, self.model.grid))
+        patches = self.model.rebuilt_patches(predicted, self.model.normalize(pixels))
+        rebuilt = self.model.normalize.undo(unpatchify(patches, patch_size, self.model.grid))
         grid = hidden.view(self.model.grid, self.model.grid)
         hidden_pixels = grid.repeat_interleave(patch_size, dim=0).repeat_interleave(patch_size, dim=1)
         merged = torch.where(hidden_pixels, rebuilt, pixels)[0]

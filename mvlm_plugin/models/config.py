@@ -31,6 +31,13 @@ class MvlmConfig(FairseqDataclass):
         default=32, metadata={"help": "side in pixels of the aligned square blocks that are masked together"}
     )
     text_mask_ratio: float = field(default=0.3, metadata={"help": "share of a caption's tokens that is masked for MLM"})
+    normalized_patches: bool = field(
+        default=False,
+        metadata={
+            "help": "MIM rebuilds each patch less its own mean and divided by its own deviation (as MAE's norm_pix_loss), "
+            "not its colours; pictures of such a model take both from the original"
+        },
+    )
     mask_both: bool = field(
         default=False,
         metadata={"help": "predict masked words from the masked image and masked image from masked words"},

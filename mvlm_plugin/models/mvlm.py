@@ -13,7 +13,7 @@ from ..heads.mlm import MlmHead
 from ..losses.matching import matching_rows
 from ..masking.image import masked_patch_count
 from ..modules.attention import KeyValue
-from ..modules.patches import blocks_to_patches, masked_indices, patchify
+from ..modules.patches import blocks_to_patches, masked_indices, normalize_patches, patchify, restore_patches
 from ..registry import IMAGE_DECODERS
 from .config import MvlmConfig
 from .contexts import Contexts
@@ -106,11 +106,30 @@ class MvlmModel(FusedEncoders):
             patches: (B, M) int64 patches wanted; None = all P.
 
         Returns:
-            Tensor of shape (B, M, 3 * patch_size ** 2), normalised pixel units.
+            Tensor of shape (B, M, 3 * patch_size ** 2), in the units of pixel_targets().
         """
         context = self.fusion.image_stream.project(text) if text_context is None else text_context
         fused = self.fusion.image_stream(masked_image, None, context, padding_mask)
         return self.image_decoder(fused, text, padding_mask, patches)
+
+    def pixel_targets(self, pixels: Tensor) -> Tensor:
+        """What predict_pixels() is to predict of (B, 3, H, W) normalised images: (B, P, 3 * patch_size ** 2).
+
+        Normalised pixel units; with ``normalized_patches`` in units of each patch's own deviation.
+        """
+        patches = patchify(pixels, self.image_encoder.patch_size)
+        return normalize_patches(patches) if self.cfg.normalized_patches else patches
+
+    def rebuilt_patches(self, predicted: Tensor, pixels: Tensor) -> Tensor:
+        """Predictions of all patches as patches of normalised pixels.
+
+        Args:
+            predicted: (B, P, 3 * patch_size ** 2), of predict_pixels().
+            pixels: (B, 3, H, W) normalised images; with ``normalized_patches``, mean and deviation come from there.
+        """
+        if not self.cfg.normalized_patches:
+            return predicted
+        return restore_patches(predicted, patchify(pixels, self.image_encoder.patch_size))
 
     def match(
         self,
@@ -194,7 +213,7 @@ class MvlmModel(FusedEncoders):
             masked = masked_indices(image_mask, self.masked_patches)
             context = contexts.text(mim_text)
             rebuilt = self.predict_pixels(features.masked_image, mim_text, padding_mask, context, masked)
-            target = patchify(pixels, self.image_encoder.patch_size).take_along_dim(masked[..., None], dim=1)
+            target = self.pixel_targets(pixels).take_along_dim(masked[..., None], dim=1)
             mim = MimOutput(rebuilt, target, image_mask.take_along_dim(masked, dim=1))
         return PretrainingOutput(mlm, mim)
 

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+# A patch of one colour has no deviation to divide by.
+_LEAST_VARIANCE = 1e-6
+
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
     """Cut images into square patches, row by row.
@@ -27,6 +30,21 @@ def unpatchify(patches: Tensor, patch_size: int, columns: int) -> Tensor:
     # (B, rows, columns, 3, p, p) -> (B, 3, rows, p, columns, p)
     blocks = patches.view(batch, rows, columns, 3, patch_size, patch_size).permute(0, 3, 1, 4, 2, 5)
     return blocks.reshape(batch, 3, rows * patch_size, columns * patch_size)
+
+
+def normalize_patches(patches: Tensor) -> Tensor:
+    """Each patch (..., K) less its own mean and divided by its own deviation: what is left is its structure.
+
+    As He et al., Masked Autoencoders (2022), section 4, "Reconstruction target".
+    """
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    return (patches - mean) / (variance + _LEAST_VARIANCE).sqrt()
+
+
+def restore_patches(normalized: Tensor, original: Tensor) -> Tensor:
+    """Inverse of normalize_patches(), with mean and deviation of the original patches. Shapes are equal."""
+    variance, mean = torch.var_mean(original, dim=-1, keepdim=True)
+    return normalized * (variance + _LEAST_VARIANCE).sqrt() + mean
 
 
 def blocks_to_patches(block_mask: Tensor, block_size: int, patch_size: int, grid: int) -> Tensor:

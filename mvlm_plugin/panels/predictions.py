@@ -47,7 +47,8 @@ def predict(model: MvlmModel, sample: dict[str, Any]) -> Predictions:
 
     def rebuild(rows: Tensor) -> Tensor:
         predicted = model.predict_pixels(features.masked_image, text[rows], padding_mask[rows])
-        merged = torch.where(image_mask[..., None], predicted.to(visible.dtype), visible)
+        rebuilt = model.rebuilt_patches(predicted.to(visible.dtype), pixels)
+        merged = torch.where(image_mask[..., None], rebuilt, visible)
         return model.normalize.undo(unpatchify(merged, model.image_encoder.patch_size, model.grid)).cpu()
 
     def words(rows: Tensor) -> Words:

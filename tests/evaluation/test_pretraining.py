@@ -55,13 +55,15 @@ def naive_losses(
     unpadded = torch.zeros(1, int(lengths[mim_text]), dtype=torch.bool)
     predicted = model.predict_pixels(image(pair, True), text(mim_text, both), unpadded)
     target = patchify(pixels[pair : pair + 1], model.image_encoder.patch_size)
+    if model.cfg.normalized_patches:
+        target = (target - target.mean(dim=2, keepdim=True)) / target.std(dim=2, keepdim=True)
     return mlm, (predicted - target)[0, mask[pair]].abs().mean().item()
 
 
-@pytest.mark.parametrize("mask_both", [False, True])
+@pytest.mark.parametrize("options", [{}, {"mask_both": True}, {"normalized_patches": True}], ids=str)
 @torch.no_grad()
-def test_losses_and_gains_are_those_of_one_pair_at_a_time(mask_both: bool) -> None:
-    cfg = tiny_config(mask_both=mask_both)
+def test_losses_and_gains_are_those_of_one_pair_at_a_time(options: dict[str, bool]) -> None:
+    cfg = tiny_config(**options)
     model = roughen(make_model(cfg), scale=0.05).eval()
     sample = make_batch(cfg, words=(5, 3, 8, 1), image_ids=[4, 4, 9, 4])
     figures = dict(zip(COLUMNS, evaluate_group(model, sample).figures.T, strict=True))

@@ -172,6 +172,20 @@ def test_hidden_patches_are_rebuilt_and_visible_ones_stay(model: VisionLanguageM
     assert not torch.equal(found[hidden], torn[hidden])
 
 
+@torch.no_grad()
+def test_patches_predicted_without_their_colours_get_them_from_the_image(
+    databin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structural = tiny_model(databin, normalized_patches=True)
+    model = load(save_checkpoint(tmp_path / "checkpoint.pt", databin, structural), device="cpu")
+    pixels = model.pixels(PICTURES[0])
+    truth = model.model.pixel_targets(model.model.normalize(pixels))
+    assert truth.mean(dim=2).abs().max() < 1e-4
+    monkeypatch.setattr(model.model, "predict_pixels", lambda *context: truth)
+    found = as_tensor(model.reconstruct(PICTURES[0], "two dogs", np.ones((4, 4), dtype=bool)))
+    assert (found.int() - pixels.int()).abs().max() <= 1
+
+
 def test_hidden_patches_are_not_seen(model: VisionLanguageModel) -> None:
     mask = some_patches(model)
     overpainted = np.array(picture(32, 32))

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from mvlm_plugin.modules.patches import PatchEmbedding, blocks_to_patches, masked_indices, patchify, unpatchify
+from mvlm_plugin.modules.patches import (
+    PatchEmbedding,
+    blocks_to_patches,
+    masked_indices,
+    normalize_patches,
+    patchify,
+    restore_patches,
+    unpatchify,
+)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 12), (12, 4)])
@@ -56,3 +64,14 @@ def test_masked_patches_come_in_order_and_visible_ones_fill_up() -> None:
 def test_more_masked_patches_than_expected_are_an_error() -> None:
     with pytest.raises(RuntimeError, match="more patches are masked"):
         masked_indices(torch.tensor([[True, True, False]]), 1)
+
+
+def test_normalized_patches_keep_their_structure_alone() -> None:
+    patches = torch.tensor([[[1.0, 2.0, 3.0, 6.0], [5.0, 5.0, 5.0, 5.0]]])
+    # Mean 3, squared deviations 4 + 1 + 0 + 9 over three.
+    expected = torch.tensor([-2.0, -1.0, 0.0, 3.0]) / (14 / 3) ** 0.5
+    normalized = normalize_patches(patches)
+    torch.testing.assert_close(normalized[0, 0], expected)
+    assert torch.equal(normalized[0, 1], torch.zeros(4))
+    torch.testing.assert_close(normalize_patches(7 * patches + 2), normalized)
+    torch.testing.assert_close(restore_patches(normalized, patches), patches)
