@@ -10,13 +10,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from fairseq.data import Dictionary
+from fairseq.models import MODEL_DATACLASS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mvlm_plugin.data.dataset import JointMaskedDataset, PairOptions
 from mvlm_plugin.data.fraction import captions_of_images, images_of_fraction
 from mvlm_plugin.data.store import PairStore
+from mvlm_plugin.data.tokenizers import load_dictionary
 from mvlm_plugin.evaluation.features import images_of_texts, read_images
+from mvlm_plugin.interop.pretrained import load_pretrained
 from mvlm_plugin.models.mvlm import MvlmModel
 
 _WIDTH = 256
@@ -82,6 +85,13 @@ def pooled_features(model: MvlmModel, share: Share, batch_size: int) -> Pooled:
     place[rows] = torch.arange(len(rows))
     image_of_text = place[images_of_texts(dataset)[captions]]
     captions, image_of_text = captions[(image_of_text >= 0).numpy()], image_of_text[image_of_text >= 0]
+    return Pooled(torch.cat(image_features), pooled_texts(model, dataset, captions, batch_size), image_of_text)
+
+
+@torch.no_grad()
+def pooled_texts(model: MvlmModel, dataset: JointMaskedDataset, captions: np.ndarray, batch_size: int) -> Tensor:
+    """Token 0 of the text encoder, (N, D) float32 on the CPU, of N captions of a split."""
+    device = next(model.parameters()).device
     # Captions of like length share a batch: less padding.
     order = torch.from_numpy(dataset.num_tokens_vec(captions)).argsort(stable=True)
     texts = torch.zeros(0)
@@ -90,7 +100,20 @@ def pooled_features(model: MvlmModel, share: Share, batch_size: int) -> Pooled:
         encoded = model.text_encoder(tokens, tokens.eq(model.padding_idx))[:, 0].float().cpu()
         texts = texts if len(texts) else torch.zeros(len(captions), encoded.size(1))
         texts[chunk] = encoded
-    return Pooled(torch.cat(image_features), texts, image_of_text)
+    return texts
+
+
+def untrained_model(arch: str, image_size: int | None, folder: str, seed: int) -> tuple[MvlmModel, Dictionary]:
+    """An architecture with its own pre-trained encoders, and nothing else trained; the dictionary of a data-bin."""
+    config = MODEL_DATACLASS_REGISTRY[arch]()
+    if image_size:
+        config.image_size = image_size
+    dictionary = load_dictionary(Path(folder))
+    dictionary.add_symbol("<mask>")
+    torch.manual_seed(seed)
+    model = MvlmModel(config, dictionary)
+    load_pretrained(model, config, dictionary, Path(folder))
+    return model.eval(), dictionary
 
 
 class LinearItc(nn.Module):

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq.models import MODEL_DATACLASS_REGISTRY
 
 from mvlm_plugin.checkpoints import open_checkpoint
 from mvlm_plugin.data.databin import DataBinError
-from mvlm_plugin.data.tokenizers import load_dictionary
 from mvlm_plugin.evaluate.base import write_whole
 from mvlm_plugin.evaluate.retrieval import evaluate_retrieval
 from mvlm_plugin.evaluation.features import SplitFeatures, encode_split
@@ -27,11 +25,10 @@ from mvlm_plugin.evaluation.retrieval import (
     recall_estimates,
     text_to_image_ranks,
 )
-from mvlm_plugin.interop.pretrained import load_pretrained
 from mvlm_plugin.models.architectures import ARCHITECTURES
 from mvlm_plugin.models.mvlm import MvlmModel
 
-from .linear import open_share, pooled_features, train_linear
+from .linear import open_share, pooled_features, train_linear, untrained_model
 from .settings import OBJECTIVES
 
 Estimates = dict[str, dict[str, Estimate]]
@@ -161,14 +158,7 @@ def _linear(model: MvlmModel, dictionary: Any, arguments: argparse.Namespace) ->
 
 def _baseline(arguments: argparse.Namespace) -> tuple[dict[str, Any], Estimates]:
     """The linear baseline: as the probe, on the encoders as they come."""
-    config = MODEL_DATACLASS_REGISTRY[arguments.arch]()
-    if arguments.image_size:
-        config.image_size = arguments.image_size
-    dictionary = load_dictionary(Path(arguments.data))
-    dictionary.add_symbol("<mask>")
-    torch.manual_seed(arguments.seed)
-    model = MvlmModel(config, dictionary)
-    load_pretrained(model, config, dictionary, Path(arguments.data))
+    model, dictionary = untrained_model(arguments.arch, arguments.image_size, arguments.data, arguments.seed)
     return {}, {"itc": _linear(model.to(arguments.device), dictionary, arguments)}
 
 
