@@ -12,7 +12,7 @@ from .commands import finetuning, installed, measuring, pretraining
 from .grid import Run
 from .launchers import LAUNCHERS, run_locally, run_on_ray, submit_to_slurm
 from .plan import DEFAULT_OUT, Plan, make_plan, open_runs
-from .report import RESULTS, collect, draw, read_known
+from .report import RESULTS, collect, draw
 from .settings import LINEAR, StudyError, names, read_settings, settings_path
 from .stages import execute
 
@@ -39,7 +39,6 @@ def _parser() -> argparse.ArgumentParser:
         "--slurm-options", default="", metavar="S", help="of sbatch: --slurm-options='--gpus=8 --time=12:00:00'"
     )
     run.add_argument("--keep-checkpoints", action="store_true", help="do not delete them after measuring")
-    _add_known(run)
     run.add_argument("--dry-run", action="store_true", help="print the missing runs and their commands only")
     one = commands.add_parser("one", help="make one run; what the launchers start")
     _add_study(one)
@@ -54,7 +53,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder to write to (default: results/ beside this)",
     )
-    _add_known(report)
     report.add_argument("--redraw", action="store_true", help="from the CSV files there alone, without runs or data")
     commands.add_parser("list", help="print the studies that are there by name")
     return parser
@@ -67,9 +65,6 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="folder for runs (default: %(default)s)"
     )
-
-
-def _add_known(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--known",
         type=Path,
@@ -99,14 +94,14 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
-    return make_plan(arguments.study, arguments.data, arguments.eval_data, arguments.out)
+    return make_plan(arguments.study, arguments.data, arguments.eval_data, arguments.out, arguments.known)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.jobs < 1:
         raise StudyError("--jobs must be at least 1")
     plan = _plan(arguments)
-    runs = open_runs(plan, arguments.only, read_known(arguments.known).rows)
+    runs = open_runs(plan, arguments.only)
     print(f"{plan.name}: {len(plan.runs)} runs, {len(runs)} to make, in {plan.out}")
     if arguments.dry_run:
         _show(plan, runs)
@@ -114,6 +109,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if not runs:
         return 0
     more = ["--keep-checkpoints"] if arguments.keep_checkpoints else []
+    more += ["--known", str(arguments.known.resolve())] if arguments.known else []
     phases = [
         [_one(plan, run) + more for run in runs if (run.budget == "compute") == is_compute]
         for is_compute in (False, True)
@@ -162,7 +158,7 @@ def _make_one(arguments: argparse.Namespace) -> int:
     if not found:
         raise StudyError(f"no run {arguments.run} in {plan.name} on these data; settings or data have changed")
     run = found[0]
-    updates = updates_of(run, plan.folder(run), plan.settings.full, [result for _, result in plan.results()])
+    updates = updates_of(run, plan.folder(run), plan.settings.full, plan.costs())
     is_made = execute(run, installed(plan.places(run)), plan.data_id, updates, arguments.keep_checkpoints)
     return 0 if is_made else 1
 
@@ -170,8 +166,7 @@ def _make_one(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     if not arguments.redraw:
         plan = _plan(arguments)
-        known = read_known(arguments.known)
-        print(f"{collect(plan, arguments.results, known)} of {len(plan.runs)} runs are done")
+        print(f"{collect(plan, arguments.results)} of {len(plan.runs)} runs are done")
     path = settings_path(arguments.study)
     for file in draw(path.stem, read_settings(path).title, arguments.results):
         print(file)

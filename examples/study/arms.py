@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from .csv_files import Row
 from .grid import Arm
 from .statistics import Mean, mean_of
-from .table import Row
 
 
 def arms_of(rows: Iterable[Row]) -> dict[Arm, list[Row]]:

@@ -1,33 +1,54 @@
 """How many updates a run makes: as many as the settings say, or as many as cost what the full losses cost."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from mvlm_plugin.evaluate.base import write_whole
 
+from .csv_files import Row
 from .grid import Run
 from .settings import LINEAR, StudyError
-from .stages import RESULT
 
 _FILE = "updates.json"
 
 
-def read_results(folders: Iterable[Path]) -> list[dict[str, Any]]:
-    """The results of some runs that are done, from their folders."""
-    return [json.loads((folder / RESULT).read_text()) for folder in folders]
+class Cost(NamedTuple):
+    """CPU seconds that a run's updates have cost, start included; None where it was interrupted, or made none."""
+
+    losses: str
+    variant: str
+    budget: str
+    updates: int
+    seconds: float | None
 
 
-def updates_of(run: Run, folder: Path, full: str, results: Iterable[Mapping[str, Any]]) -> int:
-    """Updates of a run's pre-training. What was measured once is kept, so that an interrupted run goes on with it.
+def cost_of(result: Mapping[str, Any]) -> Cost:
+    """Of a run's result."""
+    run, stage = result["run"], result["stages"].get("pretrain", {})
+    seconds = stage["cpu_seconds"] if stage.get("attempts") == 1 else None
+    return Cost(run["losses"], run["variant"], run["budget"], result["updates"], seconds)
+
+
+def known_cost(row: Row) -> Cost:
+    """Of a run's row in a table."""
+    updates, seconds = int(row["updates"]), row["pretrain_cpu_seconds"]
+    return Cost(row["losses"], row["variant"], row["budget"], updates, float(seconds) if updates and seconds else None)
+
+
+def updates_of(run: Run, folder: Path, full: str, costs: Sequence[Cost]) -> int:
+    """Updates of a run's pre-training.
+
+    On an equal compute budget all runs of a combination make as many as the first of them. What was counted once is
+    kept, so that an interrupted run goes on with it.
 
     Args:
         run: the run.
         folder: of its files.
         full: the losses whose cost is the budget.
-        results: of the study's other runs.
+        costs: of the study's other runs.
 
     Raises:
         StudyError: an equal-compute run, and the cost of its losses or of the full ones was not measured yet.
@@ -40,24 +61,24 @@ def updates_of(run: Run, folder: Path, full: str, results: Iterable[Mapping[str,
     kept = folder / _FILE
     if kept.exists():
         return int(json.loads(kept.read_text())["updates"])
-    measured = list(results)
-    found = {losses: seconds_per_update(measured, losses, run.variant) for losses in (run.losses, full)}
+    same = [cost.updates for cost in costs if cost[:3] == (run.losses, run.variant, "compute")]
+    return same[0] if same else _counted(run, kept, full, costs)
+
+
+def _counted(run: Run, kept: Path, full: str, costs: Sequence[Cost]) -> int:
+    found = {losses: seconds_per_update(costs, losses, run.variant) for losses in (run.losses, full)}
     seconds = {losses: value for losses, value in found.items() if value is not None}
     missing = found.keys() - seconds.keys()
     if missing:
         raise StudyError(f"{run.name}: no run of {' and '.join(sorted(missing))} has been measured; these come first")
-    updates = max(1, round(updates * seconds[full] / seconds[run.losses]))
-    folder.mkdir(parents=True, exist_ok=True)
+    updates = max(1, round(int(run.train["max-update"]) * seconds[full] / seconds[run.losses]))
+    kept.parent.mkdir(parents=True, exist_ok=True)
     write_whole(str(kept), json.dumps({"updates": updates, "seconds_per_update": seconds}) + "\n")
     return updates
 
 
-def seconds_per_update(results: Iterable[Mapping[str, Any]], losses: str, variant: str) -> float | None:
+def seconds_per_update(costs: Iterable[Cost], losses: str, variant: str) -> float | None:
     """Median CPU seconds an update, start included, of runs of a loss combination that were not interrupted."""
-    found = []
-    for result in results:
-        run, stage = result["run"], result["stages"].get("pretrain", {})
-        same = (run["losses"], run["variant"], run["budget"]) == (losses, variant, "updates")
-        if same and stage.get("attempts") == 1:
-            found.append(stage["cpu_seconds"] / result["updates"])
+    same = [cost for cost in costs if cost[:3] == (losses, variant, "updates")]
+    found = [cost.seconds / cost.updates for cost in same if cost.seconds is not None]
     return median(found) if found else None

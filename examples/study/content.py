@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .arms import arms_of, mean_over, title
+from .csv_files import RECALLS, Row
 from .grid import Arm
-from .table import RECALLS, Row
 
 SCORE_TITLES = {
     "zs_itc": "zero-shot, ITC",

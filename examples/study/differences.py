@@ -1,6 +1,6 @@
 """Loss combinations against one another: mean differences of recall sums, paired over seeds and over queries."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +9,12 @@ import torch
 from mvlm_plugin.evaluation.standard_error import clustered_error
 
 from .arms import arms_of
+from .csv_files import PAIR_COLUMNS, SCORES, Row
 from .grid import Arm, Run
 from .plan import Plan
 from .settings import LINEAR
 from .statistics import paired_difference
-from .table import SCORES, Row
 
-COLUMNS = (
-    "losses", "budget", "against", "against_budget", "fraction", "variant", "score", "seeds", "difference", "se_seeds",
-    "se_queries",
-)  # fmt: skip
 _COMPARED = ("zs_itc", "zs_itm_itc", "ft_itm_itc", "probe")
 
 
@@ -37,17 +33,14 @@ def pairs_of(plan: Plan) -> Iterator[tuple[Arm, Arm]]:
                 yield whole, arm
 
 
-def differences_of(plan: Plan, rows: list[Row], known: Sequence[Row] = ()) -> list[Row]:
+def differences_of(plan: Plan, rows: list[Row]) -> list[Row]:
     """A row for each pair of arms and score that both have, in points of the recall sum (per cent).
 
-    Args:
-        plan: the study.
-        rows: of its runs that are done.
-        known: differences of runs that were made elsewhere. Their error over queries stands where it is of the same
-            runs; it is left empty where some of a pair's runs were made there and some are new.
+    Of runs that were made elsewhere, an error over queries stands where it is of the same runs; it is left empty where
+    some of a pair's runs were made there and some here.
     """
     by_arm = arms_of(rows)
-    known_errors = {_key(row): row["se_queries"] for row in known}
+    known_errors = {_key(row): row["se_queries"] for row in plan.known.differences}
     found = []
     for first, second in pairs_of(plan):
         for score in _COMPARED:
@@ -78,7 +71,7 @@ def differences_of(plan: Plan, rows: list[Row], known: Sequence[Row] = ()) -> li
 
 def _key(row: Row) -> tuple[str, ...]:
     """What a difference is of. Runs that are known are among those of the rows, so that as many seeds are the same."""
-    return tuple(row[name] for name in COLUMNS[: COLUMNS.index("difference")])
+    return tuple(row[name] for name in PAIR_COLUMNS)
 
 
 def _paired_error(first: np.ndarray | None, second: np.ndarray | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from html import escape
 
 from .content import SCORE_TITLES, Table
-from .table import Row
+from .csv_files import Row
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1a1a1a; }

@@ -1,12 +1,13 @@
 """A study that is going to be run: its settings, data, runs, and the folder of each."""
 
-from collections.abc import Container
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .budget import read_results
+from .budget import Cost, cost_of, known_cost
 from .commands import Places
+from .csv_files import Known, read_known
 from .grid import Run, chosen, data_fingerprint, runs_of
 from .settings import Settings, read_settings, settings_path
 from .stages import RESULT
@@ -25,6 +26,7 @@ class Plan:
         data, eval_data: data-bins to train on and to measure on.
         data_id: their fingerprints.
         out: folder of the study's runs.
+        known: runs that were made elsewhere.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Plan:
     eval_data: str
     data_id: str
     out: Path
+    known: Known
 
     def id(self, run: Run) -> str:
         """Of a run on these data."""
@@ -56,19 +59,24 @@ class Plan:
     def results(self) -> list[tuple[Run, dict[str, Any]]]:
         """The runs that are done, in the order of the runs, each with its result."""
         done = [run for run in self.runs if (self.folder(run) / RESULT).exists()]
-        return list(zip(done, read_results(map(self.folder, done)), strict=True))
+        return [(run, json.loads((self.folder(run) / RESULT).read_text())) for run in done]
+
+    def costs(self) -> list[Cost]:
+        """Of the runs that are done here or known from elsewhere."""
+        return [cost_of(result) for _, result in self.results()] + list(map(known_cost, self.known.rows.values()))
 
 
-def make_plan(study: str, data: str, eval_data: str, out: Path) -> Plan:
+def make_plan(study: str, data: str, eval_data: str, out: Path, known: Path | None = None) -> Plan:
     """Read a study.
 
     Args:
         study: name or path of its settings.
         data, eval_data: data-bins in place of the settings', if not empty.
         out: folder for studies.
+        known: table of runs that were made elsewhere.
 
     Raises:
-        StudyError: see read_settings().
+        StudyError: see read_settings() and read_known().
         DataBinError: a data-bin is missing or damaged.
     """
     path = settings_path(study)
@@ -77,25 +85,19 @@ def make_plan(study: str, data: str, eval_data: str, out: Path) -> Plan:
     named = eval_data or settings.eval_data
     eval_data = str(Path(named).resolve()) if named else data
     prints = [data_fingerprint(data)] + ([data_fingerprint(eval_data)] if eval_data != data else [])
-    return Plan(
-        path.stem, path, settings, runs_of(settings), data, eval_data, "+".join(prints), out.resolve() / path.stem
-    )
+    out = out.resolve() / path.stem
+    runs = runs_of(settings)
+    return Plan(path.stem, path, settings, runs, data, eval_data, "+".join(prints), out, read_known(known))
 
 
-def open_runs(plan: Plan, only: list[str], known: Container[str] = ()) -> list[Run]:
-    """The wanted runs whose result is missing, those on an equal compute budget last.
-
-    Args:
-        plan: the study.
-        only: conditions of chosen().
-        known: ids of runs that were made elsewhere.
+def open_runs(plan: Plan, only: list[str]) -> list[Run]:
+    """The wanted runs whose result is missing here and not known from elsewhere, those on an equal compute budget last.
 
     Raises:
         StudyError: a condition that nothing fits.
     """
-    missing = [
-        run for run in chosen(plan.runs, only) if not (plan.folder(run) / RESULT).exists() and plan.id(run) not in known
-    ]
+    done = {plan.id(run) for run, _ in plan.results()} | plan.known.rows.keys()
+    missing = [run for run in chosen(plan.runs, only) if plan.id(run) not in done]
     return sorted(missing, key=lambda run: run.budget == "compute" and not _is_measured(plan, run))
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from .arms import arms_of, mean_over, title
 from .content import SCORE_TITLES
+from .csv_files import Row
 from .grid import Arm
 from .settings import LINEAR, StudyError
-from .table import Row
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers differ too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442")

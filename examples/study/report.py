@@ -1,53 +1,35 @@
 """``report``: the CSV files of a study from its runs, then Markdown, plots and the page from these files alone."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from mvlm_plugin.evaluate.base import write_whole
 
-from . import differences, plots, table
+from . import plots
 from .content import tables_of
+from .csv_files import DIFFERENCE_COLUMNS, RUN_COLUMNS, differences_beside, read_csv, write_csv
+from .differences import differences_of
 from .markdown import markdown
 from .page import page
 from .plan import Plan
 from .settings import StudyError
+from .table import rows_of
 
 RESULTS = Path(__file__).parent / "results"
 
 
-class Known(NamedTuple):
-    """Runs that were made elsewhere: their rows by id, and the differences between them."""
-
-    rows: dict[str, table.Row]
-    differences: list[table.Row]
-
-
-def read_known(path: Path | None) -> Known:
-    """A table that ``report`` wrote, with the differences beside it; of None nothing is known.
-
-    Raises:
-        StudyError: one of the two files is missing, or of another version.
-    """
-    if path is None:
-        return Known({}, [])
-    beside = path.with_name(f"{path.stem}.differences.csv")
-    rows = table.read_csv(path, table.COLUMNS)
-    return Known({row["id"]: row for row in rows}, table.read_csv(beside, differences.COLUMNS))
-
-
-def collect(plan: Plan, folder: Path, known: Known) -> int:
+def collect(plan: Plan, folder: Path) -> int:
     """Write NAME.csv and NAME.differences.csv of the runs that are done here or known. Returns how many these are.
 
     Raises:
         StudyError: none is.
     """
-    rows = table.rows_of(plan, known.rows)
+    rows = rows_of(plan)
     if not rows:
         raise StudyError(f"no run of {plan.name} is done in {plan.out}; make some with `run`, or give its --out")
     folder.mkdir(parents=True, exist_ok=True)
-    table.write_csv(folder / f"{plan.name}.csv", table.COLUMNS, rows)
-    found = differences.differences_of(plan, rows, known.differences)
-    table.write_csv(folder / f"{plan.name}.differences.csv", differences.COLUMNS, found)
+    path = folder / f"{plan.name}.csv"
+    write_csv(path, RUN_COLUMNS, rows)
+    write_csv(differences_beside(path), DIFFERENCE_COLUMNS, differences_of(plan, rows))
     return len(rows)
 
 
@@ -57,8 +39,9 @@ def draw(name: str, heading: str, folder: Path) -> list[Path]:
     Raises:
         StudyError: the CSV files are missing or of another version, or matplotlib is not installed.
     """
-    rows = table.read_csv(folder / f"{name}.csv", table.COLUMNS)
-    found = table.read_csv(folder / f"{name}.differences.csv", differences.COLUMNS)
+    path = folder / f"{name}.csv"
+    rows = read_csv(path, RUN_COLUMNS)
+    found = read_csv(differences_beside(path), DIFFERENCE_COLUMNS)
     tables = tables_of(rows, found)
     figures = plots.draw(rows, heading)
     drawings = {score: plots.svg_of(figure) for score, figure in figures.items()}

@@ -34,8 +34,8 @@ class MvlmConfig(FairseqDataclass):
     normalized_patches: bool = field(
         default=False,
         metadata={
-            "help": "MIM rebuilds each patch less its own mean and divided by its own deviation (as MAE's norm_pix_loss), "
-            "not its colours; pictures of such a model take both from the original"
+            "help": "MIM rebuilds each patch less its own mean and divided by its own deviation (MAE's norm_pix_loss), not "
+            "its colours; pictures of such a model take both from the original"
         },
     )
     mask_both: bool = field(

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from examples.study import report, table
-from examples.study.differences import COLUMNS, differences_of
+from examples.study.csv_files import DIFFERENCE_COLUMNS, RECALLS, RUN_COLUMNS, read_csv, read_known
+from examples.study.differences import differences_of
 from examples.study.grid import runs_of
 from examples.study.plan import Plan, open_runs
 from examples.study.settings import StudyError
 from tests.study.studies import small_settings
 
-NOTHING = report.read_known(None)
 _VOID = {"meta", "br", "img", "path", "use", "rect", "stop"}
 
 
@@ -56,7 +56,7 @@ def _write(plan: Plan) -> None:
         folder = plan.folder(run)
         folder.mkdir(parents=True)
         gain = (0.05 + 0.02 * run.seed) if run.losses == "all" else 0.0
-        figures = dict.fromkeys(table.RECALLS, 0.1) | {"sum": run.seed + 0.1 + gain, "sum_se": 0.02}
+        figures = dict.fromkeys(RECALLS, 0.1) | {"sum": run.seed + 0.1 + gain, "sum_se": 0.02}
         stages = {"pretrain": {"cpu_seconds": 10.5, "attempts": 1}, "zero_shot": {"cpu_seconds": 2.0, "attempts": 1}}
         made_with = {"revision": "abc", "packages": {"torch": "2"}}
         zero_shot = {"itc": figures, "gains": {"pairs": 64, "mlm_loss": 3.0, "mlm_gain": 0.5, "mlm_gain_se": 0.01}}
@@ -72,7 +72,8 @@ def plan(tmp_path: Path) -> Plan:
     blocks = [{"losses": ["itc_itm", "all", "linear"], "fraction": [0.25, 1.0], "seed": [1, 2]}]
     blocks += [{"losses": ["itc_itm"], "fraction": [0.25], "seed": [1, 2], "budget": "compute"}]
     settings = small_settings(tmp_path, runs=blocks, title="small <script>alert(1)</script> | study")
-    plan = Plan("small", tmp_path / "small.yaml", settings, runs_of(settings), "d", "d", "print", tmp_path / "out")
+    path, out = tmp_path / "small.yaml", tmp_path / "out"
+    plan = Plan("small", path, settings, runs_of(settings), "d", "d", "print", out, read_known(None))
     _write(plan)
     return plan
 
@@ -97,7 +98,7 @@ def test_rows_and_differences_by_hand(plan: Plan) -> None:
 
 def test_the_report_is_whole_escaped_and_the_same_twice(plan: Plan, tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    assert report.collect(plan, folder, NOTHING) == 10
+    assert report.collect(plan, folder) == 10
     files = report.draw("small", plan.settings.title, folder)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert set(files) <= set(before)
@@ -128,7 +129,7 @@ def test_a_table_that_is_missing_or_of_another_version_is_named(plan: Plan, tmp_
     with pytest.raises(StudyError, match="lacks the columns"):
         report.draw("small", "", tmp_path)
     with pytest.raises(StudyError, match="no run of small is done"):
-        report.collect(replace(plan, out=tmp_path / "elsewhere"), tmp_path, NOTHING)
+        report.collect(replace(plan, out=tmp_path / "elsewhere"), tmp_path)
 
 
 def _forget(plan: Plan, seed: int, budget: str = "updates") -> None:
@@ -140,21 +141,21 @@ def _forget(plan: Plan, seed: int, budget: str = "updates") -> None:
 
 def test_runs_made_elsewhere_stand_beside_those_made_here(plan: Plan, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    report.collect(plan, whole, NOTHING)
-    every_row = table.read_csv(whole / "small.csv", table.COLUMNS)
+    report.collect(plan, whole)
+    every_row = read_csv(whole / "small.csv", RUN_COLUMNS)
     # Elsewhere: seed 1 of all. Here: seed 2 of all.
     elsewhere = replace(plan, runs=[run for run in plan.runs if run.seed == 1])
-    report.collect(elsewhere, tmp_path / "elsewhere", NOTHING)
+    report.collect(elsewhere, tmp_path / "elsewhere")
     _forget(plan, 1)
     _forget(plan, 1, "compute")
-    known = report.read_known(tmp_path / "elsewhere" / "small.csv")
-    assert len(known.rows) == 5
-    assert open_runs(plan, [], known.rows) == [run for run in plan.runs if run.losses == "linear"]
+    both = replace(plan, known=read_known(tmp_path / "elsewhere" / "small.csv"))
+    assert len(both.known.rows) == 5
+    assert open_runs(both, []) == [run for run in plan.runs if run.losses == "linear"]
     assert len(open_runs(plan, [])) == 5 + 4
     joined = tmp_path / "joined"
-    assert report.collect(plan, joined, known) == 10
-    assert table.read_csv(joined / "small.csv", table.COLUMNS) == every_row
-    rows = {name: table.read_csv(name / "small.differences.csv", COLUMNS) for name in (whole, joined)}
+    assert report.collect(both, joined) == 10
+    assert read_csv(joined / "small.csv", RUN_COLUMNS) == every_row
+    rows = {name: read_csv(name / "small.differences.csv", DIFFERENCE_COLUMNS) for name in (whole, joined)}
     # What each image moved is known of the runs made here alone.
     assert [row["se_queries"] for row in rows[joined]] == ["", "", ""]
     assert [row | {"se_queries": ""} for row in rows[whole]] == rows[joined]
@@ -163,25 +164,25 @@ def test_runs_made_elsewhere_stand_beside_those_made_here(plan: Plan, tmp_path: 
 
 
 def test_an_error_over_queries_stands_while_it_is_of_the_same_runs(plan: Plan, tmp_path: Path) -> None:
-    report.collect(plan, tmp_path, NOTHING)
-    known = report.read_known(tmp_path / "small.csv")
-    before = table.read_csv(tmp_path / "small.differences.csv", COLUMNS)
+    report.collect(plan, tmp_path)
+    known = read_known(tmp_path / "small.csv")
+    before = read_csv(tmp_path / "small.differences.csv", DIFFERENCE_COLUMNS)
     assert all(row["se_queries"] for row in before)
     _forget(plan, 1)
-    report.collect(plan, tmp_path, known)
-    assert table.read_csv(tmp_path / "small.differences.csv", COLUMNS) == before
+    report.collect(replace(plan, known=known), tmp_path)
+    assert read_csv(tmp_path / "small.differences.csv", DIFFERENCE_COLUMNS) == before
 
 
 def test_runs_of_another_study_or_without_their_differences_are_not_known(plan: Plan, tmp_path: Path) -> None:
-    report.collect(plan, tmp_path, NOTHING)
-    known = report.read_known(tmp_path / "small.csv")
-    other = replace(plan, data_id="other photos", out=tmp_path / "none")
-    assert open_runs(other, [], known.rows) == plan.runs
+    report.collect(plan, tmp_path)
+    known = read_known(tmp_path / "small.csv")
+    other = replace(plan, data_id="other photos", out=tmp_path / "none", known=known)
+    assert len(open_runs(other, [])) == len(plan.runs)
     with pytest.raises(StudyError, match="no run of small is done"):
-        report.collect(other, tmp_path, known)
+        report.collect(other, tmp_path)
     (tmp_path / "small.differences.csv").unlink()
     with pytest.raises(StudyError, match=r"small\.differences\.csv is not there"):
-        report.read_known(tmp_path / "small.csv")
+        read_known(tmp_path / "small.csv")
 
 
 def test_an_interrupted_run_has_no_cost(plan: Plan) -> None:
