@@ -34,7 +34,7 @@ class MvlmConfig(FairseqDataclass):
     normalized_patches: bool = field(
         default=False,
         metadata={
-            "help": "MIM rebuilds each patch less its own mean and divided by its own deviation (MAE's norm_pix_loss), not "
+            "help": "MIM rebuilds each patch less its own mean and divided by its own deviation (as MAE), not "
             "its colours; pictures of such a model take both from the original"
         },
     )

@@ -1,5 +1,6 @@
 """The command lines of all studies, read by fairseq's own parser."""
 
+import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from fairseq import options
 
 import mvlm_plugin  # noqa: F401  (registers tasks and architectures)
+from examples.study import patch_colours
 from examples.study.__main__ import main
 from examples.study.commands import Places, finetuning, measuring, pretraining, words
 from examples.study.grid import Run, runs_of
@@ -17,6 +19,7 @@ from tests.cli.documents import blocks
 from tests.study.studies import one_run
 
 README = "examples/study/README.md"
+FIGURES = Path("examples/study/results/patch_colours.json")
 
 
 def _parsed(command: list[str]) -> object:
@@ -68,10 +71,24 @@ def test_options_become_words() -> None:
 
 
 def test_documented_lines_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = [line for block in blocks(README) for line in block.commands if line.startswith("python -m examples.study")]
-    assert len(lines) >= 6
+    lines = [line for block in blocks(README) for line in block.commands]
+    lines = [line for line in lines if line.startswith("python -m examples.study ")]
+    assert len(lines) >= 8
     seen = []
     for name in ("run", "report", "list"):
         monkeypatch.setitem(main.__globals__["_COMMANDS"], name, lambda arguments: seen.append(arguments) or 0)
     assert all(main(shlex.split(line)[3:]) == 0 for line in lines)
     assert {arguments.command for arguments in seen} == {"run", "report", "list"}
+
+
+def test_the_documented_line_of_the_plain_predictors_is_read() -> None:
+    lines = [line for block in blocks(README) for line in block.commands]
+    (line,) = [line for line in lines if line.startswith("python -m examples.study.patch_colours")]
+    read = patch_colours._parser().parse_args(shlex.split(line)[3:])
+    assert (read.data, read.seeds) == ("data-bin/flickr8k", len(json.loads(FIGURES.read_text())["seeds"]))
+
+
+def test_the_readme_quotes_the_plain_predictors_as_measured() -> None:
+    text = Path(README).read_text()
+    for name, value in json.loads(FIGURES.read_text())["mean"].items():
+        assert f"| {name} | {value:.3f} |" in text
