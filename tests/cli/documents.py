@@ -43,6 +43,7 @@ NOT_RUN = {
             "# of what is done so far",
             "# the vocabulary of MiniLM for the one, an own one for the other",
             "# a part of it",
+            "# plain predictors, 10 minutes",
         )
     },
 }
