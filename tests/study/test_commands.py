@@ -1,6 +1,7 @@
 """The command lines of all studies, read by fairseq's own parser."""
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import mvlm_plugin  # noqa: F401  (registers tasks and architectures)
 from examples.study import patch_colours
 from examples.study.__main__ import main
 from examples.study.commands import Places, finetuning, measuring, pretraining, words
+from examples.study.csv_files import DIFFERENCE_COLUMNS, read_csv
 from examples.study.grid import Run, runs_of
 from examples.study.measure import _parser
 from examples.study.settings import names, read_settings, settings_path
@@ -19,6 +21,7 @@ from tests.cli.documents import blocks
 from tests.study.studies import one_run
 
 README = "examples/study/README.md"
+DIFFERENCES = Path("examples/study/results/flickr8k_lite.differences.csv")
 FIGURES = Path("examples/study/results/patch_colours.json")
 
 
@@ -92,3 +95,22 @@ def test_the_readme_quotes_the_plain_predictors_as_measured() -> None:
     text = Path(README).read_text()
     for name, value in json.loads(FIGURES.read_text())["mean"].items():
         assert f"| {name} | {value:.3f} |" in text
+
+
+def test_the_readmes_quote_the_differences_as_measured() -> None:
+    """The rows of the four losses against ITC + ITM, and the same figures on the front page."""
+    titles = {"zs_itc": "zero-shot, ITC", "zs_itm_itc": "zero-shot, ITM + ITC", "probe": "linear probe of the encoders"}
+    titles |= {"ft_itm_itc": "fine-tuned matching, ITM + ITC"}
+    table, front = Path(README).read_text().replace("*", ""), Path("README.md").read_text()
+    quoted = 0
+    for row in read_csv(DIFFERENCES, DIFFERENCE_COLUMNS):
+        pair = (row["losses"], row["against"], row["against_budget"])
+        if pair != ("all", "itc_itm", "updates") or row["fraction"] not in ("0.1", "0.25"):
+            continue
+        value = f"{float(row['difference']):+.1f}".replace("-", "−")
+        errors = f"{float(row['se_seeds']):.1f} | {float(row['se_queries']):.1f} |"
+        sums, found = r"\| [\d.]+ \| [\d.]+ \| ", re.escape(f"{value} | {errors}")
+        assert re.search(re.escape(titles[row["score"]]) + " " + sums + found, table)
+        assert row["score"] == "probe" or f"{value} ± {float(row['se_seeds']):.1f}" in front
+        quoted += 1
+    assert quoted == 7
