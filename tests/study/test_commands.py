@@ -107,7 +107,7 @@ def test_the_readmes_quote_the_differences_as_measured() -> None:
         pair = (row["losses"], row["against"], row["against_budget"])
         if pair != ("all", "itc_itm", "updates") or row["fraction"] not in ("0.1", "0.25"):
             continue
-        value = f"{float(row['difference']):+.1f}".replace("-", "−")
+        value = f"{float(row['difference']):+.1f}".replace("-", "\N{MINUS SIGN}")
         errors = f"{float(row['se_seeds']):.1f} | {float(row['se_queries']):.1f} |"
         sums, found = r"\| [\d.]+ \| [\d.]+ \| ", re.escape(f"{value} | {errors}")
         assert re.search(re.escape(titles[row["score"]]) + " " + sums + found, table)
