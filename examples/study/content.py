@@ -86,13 +86,27 @@ def _recalls(arms: list[tuple[Arm, list[Row]]]) -> list[Table]:
 
 def _gains(arms: list[tuple[Arm, list[Row]]]) -> Table:
     rows = [
-        [*_start(arm, found), mean_over(found, "mlm_gain").text(3), mean_over(found, "mim_gain").text(4)]
+        [
+            *_start(arm, found),
+            mean_over(found, "mlm_loss").text(3),
+            mean_over(found, "mlm_gain").text(3),
+            mean_over(found, "mim_loss").text(3),
+            mean_over(found, "mim_gain").text(4),
+        ]
         for arm, found in arms
         if any(row["mlm_gain"] or row["mim_gain"] for row in found)
     ]
-    note = "Loss with another pair's image (caption) minus with the own: above zero, the other modality is used."
-    columns = ("photos", "losses", "seeds", "mlm_gain (nats a masked word)", "mim_gain (normalised pixel units)")
-    return Table("Conditioning gains", note, columns, rows)
+    note = "Gain: loss with another pair's image (caption) minus with the own: above zero, the other modality is used."
+    columns = (
+        "photos",
+        "losses",
+        "seeds",
+        "MLM loss, nats a masked word",
+        "gain",
+        "MIM loss, normalised pixels",
+        "gain",
+    )
+    return Table("Masked losses and conditioning gains", note, columns, rows)
 
 
 def _cost(arms: list[tuple[Arm, list[Row]]]) -> Table:
