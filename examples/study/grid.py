@@ -101,7 +101,7 @@ def _runs_of_block(settings: Settings, block: Block) -> Iterator[Run]:
             variant,
             block.budget,
             {**settings.train, **more},
-            dict(settings.linear if is_linear else settings.measure),
+            {**settings.linear, **more} if is_linear else dict(settings.measure),
             dict(settings.finetune) if block.finetune and not is_linear else {},
             settings.subset,
         )

@@ -45,7 +45,7 @@ class Settings:
         full: losses whose cost is the compute budget.
         train: options of fairseq-train that all runs share.
         losses: for each name the weights of its objectives.
-        variants: for each name more options of fairseq-train.
+        variants: for each name more options of fairseq-train; for the linear baseline, of measure.py.
         measure: options of measure.py.
         finetune: options of fairseq-train for fine-tuning.
         linear: options of measure.py for the linear baseline.
