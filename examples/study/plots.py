@@ -12,8 +12,8 @@ from .grid import Arm
 from .settings import LINEAR, StudyError
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers differ too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442")
-_MARKERS = "osD^vPX*"
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442", "#888888")
+_MARKERS = "osD^vPX*<"
 _PLOTTED = ("zs_itc", "zs_itm_itc", "ft_itm_itc", "probe")
 
 
