@@ -15,6 +15,7 @@ from .plan import DEFAULT_OUT, Plan, make_plan, open_runs
 from .report import RESULTS, collect, draw
 from .settings import LINEAR, StudyError, names, read_settings, settings_path
 from .stages import execute
+from .table import rows_of
 
 _PROGRAM = "python -m examples.study"
 
@@ -158,7 +159,7 @@ def _make_one(arguments: argparse.Namespace) -> int:
     if not found:
         raise StudyError(f"no run {arguments.run} in {plan.name} on these data; settings or data have changed")
     run = found[0]
-    updates = updates_of(run, plan.folder(run), plan.settings.full, plan.costs())
+    updates = updates_of(run, plan.folder(run), plan.settings.full, rows_of(plan))
     is_made = execute(run, installed(plan.places(run)), plan.data_id, updates, arguments.keep_checkpoints)
     return 0 if is_made else 1
 

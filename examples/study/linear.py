@@ -36,6 +36,24 @@ class Pooled(NamedTuple):
     image_of_text: Tensor
 
 
+class CaptionsOfImages(NamedTuple):
+    """Which of N captions belong to each of M images: order (N,) int64, image by image; starts, counts (M,) int64."""
+
+    order: Tensor
+    starts: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, image_of_text: Tensor, images: int) -> "CaptionsOfImages":
+        """(N,) int64 image of each caption, number of images -> the table."""
+        counts = image_of_text.bincount(minlength=images)
+        return cls(image_of_text.argsort(stable=True), counts.cumsum(0) - counts, counts)
+
+    def draw(self, images: Tensor) -> Tensor:
+        """(n,) int64 images with captions -> (n,) int64, one caption of each."""
+        return self.order[self.starts[images] + (torch.rand(len(images)) * self.counts[images]).long()]
+
+
 class Share(NamedTuple):
     """A split that is read as held-out data are, and the numbers of some of its images and captions."""
 
@@ -81,11 +99,19 @@ def pooled_features(model: MvlmModel, share: Share, batch_size: int) -> Pooled:
             encoded = model.image_encoder(model.normalize(torch.stack(pixels).to(device)))
             image_features.append(encoded[:, 0].float().cpu())
             rows += readable
+    captions, image_of_text = captions_of_readable(dataset, rows, captions)
+    return Pooled(torch.cat(image_features), pooled_texts(model, dataset, captions, batch_size), image_of_text)
+
+
+def captions_of_readable(
+    dataset: JointMaskedDataset, rows: list[int], captions: np.ndarray
+) -> tuple[np.ndarray, Tensor]:
+    """Those of some captions whose image is among ``rows``, and each one's place (N,) int64 there."""
     place = torch.full((len(dataset.store.images),), -1)
     place[rows] = torch.arange(len(rows))
     image_of_text = place[images_of_texts(dataset)[captions]]
-    captions, image_of_text = captions[(image_of_text >= 0).numpy()], image_of_text[image_of_text >= 0]
-    return Pooled(torch.cat(image_features), pooled_texts(model, dataset, captions, batch_size), image_of_text)
+    is_kept = image_of_text >= 0
+    return captions[is_kept.numpy()], image_of_text[is_kept]
 
 
 @torch.no_grad()
@@ -144,16 +170,11 @@ def train_linear(train: Pooled, seed: int, epochs: int) -> LinearItc:
         torch.manual_seed(seed)
         model = LinearItc(train)
         optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE)
-        order = train.image_of_text.argsort(stable=True)
-        counts = train.image_of_text.bincount(minlength=len(train.images))
-        starts = counts.cumsum(0) - counts
-        with_caption = counts.nonzero().flatten()
+        captions = CaptionsOfImages.of(train.image_of_text, len(train.images))
+        with_caption = captions.counts.nonzero().flatten()
         for _ in range(epochs):
             shuffled = with_caption[torch.randperm(len(with_caption))]
-            drawn = (torch.rand(len(shuffled)) * counts[shuffled]).long()
-            for images, texts in zip(
-                shuffled.split(_BATCH), order[starts[shuffled] + drawn].split(_BATCH), strict=True
-            ):
+            for images, texts in zip(shuffled.split(_BATCH), captions.draw(shuffled).split(_BATCH), strict=True):
                 image, text = model.embed(train.images[images], train.texts[texts])
                 logits = model.log_scale.exp() * image @ text.T
                 target = torch.arange(len(images))

@@ -8,11 +8,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from fairseq.data import Dictionary
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -24,7 +24,7 @@ from mvlm_plugin.masking.image import mask_blocks
 from mvlm_plugin.models.architectures import ARCHITECTURES
 from mvlm_plugin.models.mvlm import MvlmModel
 
-from .linear import open_share, pooled_texts, untrained_model
+from .linear import CaptionsOfImages, captions_of_readable, open_share, pooled_texts, untrained_model
 from .statistics import mean_of
 
 _WIDTH = 256
@@ -35,13 +35,11 @@ _HELD_OUT_SEED = 64
 
 
 class Photos(NamedTuple):
-    """N readable photos with a caption: pixels (N, 3, S, S) uint8; texts (C, D) float32, captions of photo by photo;
-    starts, counts: (N,) int64, where a photo's captions lie."""
+    """N photos: pixels (N, 3, S, S) uint8; texts: (C, D) float32 features of captions, every photo has one at least."""
 
     pixels: Tensor
     texts: Tensor
-    starts: Tensor
-    counts: Tensor
+    captions: CaptionsOfImages
 
 
 class Network(nn.Module):
@@ -62,19 +60,14 @@ class Network(nn.Module):
         return self.layers(torch.cat(inputs, dim=1)).view_as(colours)
 
 
-def read_photos(model: MvlmModel, folder: str, split: str, dictionary: object, batch_size: int) -> Photos:
+def read_photos(model: MvlmModel, folder: str, split: str, dictionary: Dictionary, batch_size: int) -> Photos:
     """All of a split, captions encoded by the model's text encoder."""
-    dataset = open_share(folder, split, model, dictionary, 1.0, 1).dataset
-    rows, pixels = read_images(dataset, tqdm(range(len(dataset.store.images)), desc=split, unit="photo"))
-    place = torch.full((len(dataset.store.images),), -1)
-    place[rows] = torch.arange(len(rows))
-    photo_of_text = place[images_of_texts(dataset)]
-    captions = photo_of_text.argsort(stable=True)[int((photo_of_text < 0).sum()) :]
-    counts = photo_of_text[captions].bincount(minlength=len(rows))
-    texts = pooled_texts(model, dataset, captions.numpy(), batch_size)
-    kept = counts > 0
-    starts = counts.cumsum(0) - counts
-    return Photos(torch.stack(pixels)[kept], texts, starts[kept], counts[kept])
+    dataset, images, captions = open_share(folder, split, model, dictionary, 1.0, 1)
+    with_caption = np.unique(images_of_texts(dataset)[captions])
+    rows, pixels = read_images(dataset, tqdm(np.intersect1d(images, with_caption).tolist(), desc=split, unit="photo"))
+    captions, photo_of_text = captions_of_readable(dataset, rows, captions)
+    texts = pooled_texts(model, dataset, captions, batch_size)
+    return Photos(torch.stack(pixels), texts, CaptionsOfImages.of(photo_of_text, len(rows)))
 
 
 def draw_masks(model: MvlmModel, count: int, rng: np.random.Generator) -> Tensor:
@@ -105,7 +98,7 @@ def train_network(model: MvlmModel, photos: Photos, uses_text: bool, seed: int, 
     steps = epochs * -(-len(photos.pixels) // _BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in tqdm(range(epochs), desc="with captions" if uses_text else "without captions", unit="epoch"):
-        captions = photos.starts + (torch.rand(len(photos.pixels)) * photos.counts).long()
+        captions = photos.captions.draw(torch.arange(len(photos.pixels)))
         for rows in torch.randperm(len(photos.pixels)).split(_BATCH):
             patches, colours = _targets(model, photos.pixels[rows])
             mask = draw_masks(model, len(rows), rng)
@@ -128,17 +121,17 @@ def constant_colour(model: MvlmModel, photos: Photos) -> Tensor:
 def measure(model: MvlmModel, photos: Photos, constant: Tensor, networks: dict[str, Network]) -> dict[str, float]:
     """Mean MIM loss of every predictor on held-out photos, each with one mask and its first caption."""
     rng = np.random.default_rng(_HELD_OUT_SEED)
-    others = photos.starts.roll(-1)
+    first = photos.captions.order[photos.captions.starts]
+    others = first.roll(-1)
     sums: dict[str, float] = {}
     for rows in torch.arange(len(photos.pixels)).split(_BATCH):
         patches, colours = _targets(model, photos.pixels[rows])
         mask = draw_masks(model, len(rows), rng)
         seen = (~mask)[..., None]
-        own, other = photos.texts[photos.starts[rows]], photos.texts[others[rows]]
+        own, other = photos.texts[first[rows]], photos.texts[others[rows]]
         predicted = {
             "one colour for all photos": constant.expand_as(colours),
-            "mean colour of what is visible": (colours * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True)
-            + torch.zeros_like(colours),
+            "mean colour of what is visible": ((colours * seen).sum(1) / seen.sum(1))[:, None].expand_as(colours),
             "network, visible colours": networks["without"](colours, mask, own),
             "network, visible colours and caption": networks["with"](colours, mask, own),
             "the same, with another photo's caption": networks["with"](colours, mask, other),
@@ -182,17 +175,15 @@ def main(argv: list[str] | None = None) -> int:
             forms = {"without": False, "with": True}
             networks = {name: train_network(model, train, form, seed, arguments.epochs) for name, form in forms.items()}
             found.append(measure(model, held_out, constant, networks))
-        write_whole(str(arguments.out), json.dumps({"seeds": found, "mean": _means(found)}, indent=1) + "\n")
+        means = {name: mean_of([figures[name] for figures in found]) for name in found[0]}
+        written = {"seeds": found, "mean": {name: mean.value for name, mean in means.items()}}
+        write_whole(str(arguments.out), json.dumps(written, indent=1) + "\n")
     except (OSError, ValueError, ImportError, DataBinError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
-    for name in found[0]:
-        print(f"{mean_of([figures[name] for figures in found]).text(4):20}{name}")
+    for name, mean in means.items():
+        print(f"{mean.text(4):20}{name}")
     return 0
-
-
-def _means(found: list[dict[str, float]]) -> dict[str, float]:
-    return {name: fmean(figures[name] for figures in found) for name in found[0]}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .budget import Cost, cost_of, known_cost
 from .commands import Places
 from .csv_files import Known, read_known
 from .grid import Run, chosen, data_fingerprint, runs_of
@@ -56,14 +55,13 @@ class Plan:
         data = self.settings.data
         return Places(data, self.settings.eval_data or data, DEFAULT_OUT / self.name / self.id(run))
 
-    def results(self) -> list[tuple[Run, dict[str, Any]]]:
-        """The runs that are done, in the order of the runs, each with its result."""
-        done = [run for run in self.runs if (self.folder(run) / RESULT).exists()]
-        return [(run, json.loads((self.folder(run) / RESULT).read_text())) for run in done]
+    def made(self) -> list[Run]:
+        """The runs that are done here, in the order of the runs."""
+        return [run for run in self.runs if (self.folder(run) / RESULT).exists()]
 
-    def costs(self) -> list[Cost]:
-        """Of the runs that are done here or known from elsewhere."""
-        return [cost_of(result) for _, result in self.results()] + list(map(known_cost, self.known.rows.values()))
+    def results(self) -> list[tuple[Run, dict[str, Any]]]:
+        """The runs that are done here, each with its result."""
+        return [(run, json.loads((self.folder(run) / RESULT).read_text())) for run in self.made()]
 
 
 def make_plan(study: str, data: str, eval_data: str, out: Path, known: Path | None = None) -> Plan:
@@ -96,7 +94,7 @@ def open_runs(plan: Plan, only: list[str]) -> list[Run]:
     Raises:
         StudyError: a condition that nothing fits.
     """
-    done = {plan.id(run) for run, _ in plan.results()} | plan.known.rows.keys()
+    done = {*map(plan.id, plan.made()), *plan.known.rows}
     missing = [run for run in chosen(plan.runs, only) if plan.id(run) not in done]
     return sorted(missing, key=lambda run: run.budget == "compute" and not _is_measured(plan, run))
 

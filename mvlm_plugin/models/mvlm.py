@@ -112,13 +112,21 @@ class MvlmModel(FusedEncoders):
         fused = self.fusion.image_stream(masked_image, None, context, padding_mask)
         return self.image_decoder(fused, text, padding_mask, patches)
 
-    def pixel_targets(self, pixels: Tensor) -> Tensor:
-        """What predict_pixels() is to predict of (B, 3, H, W) normalised images: (B, P, 3 * patch_size ** 2).
+    def pixel_targets(self, pixels: Tensor, patches: Tensor | None = None) -> Tensor:
+        """What predict_pixels() is to predict.
 
-        Normalised pixel units; with ``normalized_patches`` in units of each patch's own deviation.
+        Args:
+            pixels: (B, 3, H, W) normalised images.
+            patches: (B, M) int64 patches wanted; None = all P.
+
+        Returns:
+            Tensor of shape (B, M, 3 * patch_size ** 2), normalised pixel units; with ``normalized_patches`` in units of
+            each patch's own deviation.
         """
-        patches = patchify(pixels, self.image_encoder.patch_size)
-        return normalize_patches(patches) if self.cfg.normalized_patches else patches
+        target = patchify(pixels, self.image_encoder.patch_size)
+        if patches is not None:
+            target = target.take_along_dim(patches[..., None], dim=1)
+        return normalize_patches(target) if self.cfg.normalized_patches else target
 
     def rebuilt_patches(self, predicted: Tensor, pixels: Tensor) -> Tensor:
         """Predictions of all patches as patches of normalised pixels.
@@ -213,8 +221,7 @@ class MvlmModel(FusedEncoders):
             masked = masked_indices(image_mask, self.masked_patches)
             context = contexts.text(mim_text)
             rebuilt = self.predict_pixels(features.masked_image, mim_text, padding_mask, context, masked)
-            target = self.pixel_targets(pixels).take_along_dim(masked[..., None], dim=1)
-            mim = MimOutput(rebuilt, target, image_mask.take_along_dim(masked, dim=1))
+            mim = MimOutput(rebuilt, self.pixel_targets(pixels, masked), image_mask.take_along_dim(masked, dim=1))
         return PretrainingOutput(mlm, mim)
 
     def embed(self, image: Tensor, text: Tensor) -> ItcOutput:

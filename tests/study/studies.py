@@ -1,6 +1,5 @@
 """A small study, and programs that stand in for training and measuring."""
 
-import json
 import stat
 import sys
 from pathlib import Path
@@ -87,10 +86,3 @@ def write_programs(folder: Path) -> tuple[str, str]:
 def calls(folder: Path) -> list[str]:
     """Which programs have been started so far."""
     return (folder / "calls").read_text().split()
-
-
-def result_of(run: Run, updates: int, cpu_seconds: float, attempts: int = 1) -> dict[str, Any]:
-    """What budget.py reads of a result."""
-    stage = {"cpu_seconds": cpu_seconds, "attempts": attempts}
-    about = {"losses": run.losses, "variant": run.variant, "budget": run.budget}
-    return json.loads(json.dumps({"run": about, "updates": updates, "stages": {"pretrain": stage}}))

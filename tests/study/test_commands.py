@@ -25,6 +25,11 @@ DIFFERENCES = Path("examples/study/results/flickr8k_lite.differences.csv")
 FIGURES = Path("examples/study/results/patch_colours.json")
 
 
+def _documented(start: str) -> list[str]:
+    """The README's commands that begin so."""
+    return [line for block in blocks(README) for line in block.commands if line.startswith(start)]
+
+
 def _parsed(command: list[str]) -> object:
     return options.parse_args_and_arch(options.get_training_parser(), command[1:])
 
@@ -74,8 +79,7 @@ def test_options_become_words() -> None:
 
 
 def test_documented_lines_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = [line for block in blocks(README) for line in block.commands]
-    lines = [line for line in lines if line.startswith("python -m examples.study ")]
+    lines = _documented("python -m examples.study ")
     assert len(lines) >= 8
     seen = []
     for name in ("run", "report", "list"):
@@ -85,8 +89,7 @@ def test_documented_lines_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_documented_line_of_the_plain_predictors_is_read() -> None:
-    lines = [line for block in blocks(README) for line in block.commands]
-    (line,) = [line for line in lines if line.startswith("python -m examples.study.patch_colours")]
+    (line,) = _documented("python -m examples.study.patch_colours")
     read = patch_colours._parser().parse_args(shlex.split(line)[3:])
     assert (read.data, read.seeds) == ("data-bin/flickr8k", len(json.loads(FIGURES.read_text())["seeds"]))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from examples.study.linear import untrained_model
+from examples.study.linear import CaptionsOfImages, untrained_model
 from examples.study.patch_colours import Network, Photos, constant_colour, main, measure
 
 
@@ -31,7 +31,7 @@ def test_losses_of_photos_of_few_colours_by_hand(scenes: Path) -> None:
     # Two photos of one colour each: normalised values are linear in the bytes.
     pixels = torch.full((2, 3, 64, 64), 100, dtype=torch.uint8)
     pixels[1] = 200
-    photos = Photos(pixels, torch.zeros(2, 4), torch.tensor([0, 1]), torch.tensor([1, 1]))
+    photos = Photos(pixels, torch.zeros(2, 4), CaptionsOfImages.of(torch.tensor([0, 1]), 2))
     networks = {"without": Network(16, 0), "with": Network(16, 4)}
     step = (model.normalize(pixels[1:]) - model.normalize(pixels[:1]))[0, :, 0, 0]
     figures = measure(model, photos, model.normalize(pixels[:1])[0, :, 0, 0], networks)

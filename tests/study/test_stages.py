@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from examples.study.budget import Cost, cost_of, known_cost, seconds_per_update, updates_of
+from examples.study.budget import seconds_per_update, updates_of
 from examples.study.commands import Places
 from examples.study.launchers import run_locally
 from examples.study.settings import StudyError
 from examples.study.stages import FAILED, RESULT, alone_in, execute
-from tests.study.studies import calls, one_run, result_of, write_programs
+from tests.study.studies import calls, one_run, write_programs
 
 
 @pytest.fixture
@@ -90,34 +90,28 @@ def test_others_go_on_when_one_fails() -> None:
     assert run_locally([], 2) == 0
 
 
+def _row(losses: str, seconds: str, budget: str = "updates", updates: str = "3") -> dict[str, str]:
+    """What budget.py reads of a run's row."""
+    about = {"losses": losses, "variant": "default", "budget": budget}
+    return about | {"updates": updates, "pretrain_cpu_seconds": seconds}
+
+
 def test_an_equal_compute_budget_is_that_of_the_full_losses(tmp_path: Path) -> None:
     itc = one_run(tmp_path, losses=["itc"])
-    costs = [
-        Cost("all", "default", "updates", 3, 6.0), Cost("all", "default", "updates", 3, 9.0),
-        Cost("all", "default", "updates", 3, 30.0),  # median: 3 s an update
-        Cost("itc", "default", "updates", 3, 1.5),
-        Cost("itc", "default", "updates", 3, None),  # an interrupted one does not count
+    rows = [
+        _row("all", "6.0"), _row("all", "9.0"), _row("all", "30.0"),  # median: 3 s an update
+        _row("itc", "1.5"), _row("itc", ""),  # an interrupted one does not count
     ]  # fmt: skip
-    assert seconds_per_update(costs, "all", "default") == 3.0
-    assert seconds_per_update(costs, "itc", "default") == 0.5
-    assert seconds_per_update(costs, "itc", "both") is None
+    assert seconds_per_update(rows, "all", "default") == 3.0
+    assert seconds_per_update(rows, "itc", "default") == 0.5
+    assert seconds_per_update(rows, "itc", "both") is None
     equal = replace(itc, budget="compute")
     folder = tmp_path / "equal"
-    assert updates_of(equal, folder, "all", costs) == 18  # 3 updates x 3 s / 0.5 s
+    assert updates_of(equal, folder, "all", rows) == 18  # 3 updates x 3 s / 0.5 s
     assert updates_of(equal, folder, "all", []) == 18  # kept
     assert updates_of(itc, tmp_path / "itc", "all", []) == 3
     assert updates_of(one_run(tmp_path, losses=["linear"]), tmp_path / "linear", "all", []) == 0
     with pytest.raises(StudyError, match="no run of all has been measured"):
-        updates_of(equal, tmp_path / "new", "all", costs[3:])
-    first = Cost("itc", "default", "compute", 17, 9.0)
-    assert updates_of(equal, tmp_path / "second", "all", [*costs, first]) == 17  # as the first of its combination
-
-
-def test_costs_of_results_and_of_rows(tmp_path: Path) -> None:
-    run = one_run(tmp_path)
-    assert cost_of(result_of(run, 3, 6.0)) == Cost("all", "default", "updates", 3, 6.0)
-    assert cost_of(result_of(run, 3, 6.0, attempts=2)).seconds is None
-    row = {"losses": "all", "variant": "both", "budget": "compute", "updates": "3", "pretrain_cpu_seconds": "6.5"}
-    assert known_cost(row) == Cost("all", "both", "compute", 3, 6.5)
-    assert known_cost({**row, "pretrain_cpu_seconds": ""}).seconds is None
-    assert known_cost({**row, "updates": "0"}).seconds is None
+        updates_of(equal, tmp_path / "new", "all", rows[3:])
+    first = _row("itc", "9.0", budget="compute", updates="17")
+    assert updates_of(equal, tmp_path / "second", "all", [*rows, first]) == 17  # as the first of its combination
