@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +27,10 @@ class CompiledCall:
     """A module's call, compiled when it is first made; its plain call once compilation has failed."""
 
     def __init__(self, module: nn.Module, fallback: Fallback, **options: Any) -> None:
+        # Imported where something is compiled: it takes a second, of every command.
+        from torch._dynamo.exc import TorchDynamoException
+
+        self.failure = TorchDynamoException
         self.plain = module._call_impl
         self.compiled = torch.compile(module._call_impl, **options)
         self.fallback = fallback
@@ -36,7 +39,7 @@ class CompiledCall:
         if self.fallback.compiles:
             try:
                 return self.compiled(*inputs, **named)
-            except TorchDynamoException as error:
+            except self.failure as error:
                 self.fallback.give_up(error)
         return self.plain(*inputs, **named)
 

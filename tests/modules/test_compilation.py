@@ -1,5 +1,6 @@
 import copy
 import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from mvlm_plugin.modules.blocks import EncoderBlock
 from mvlm_plugin.modules.compilation import compile_modules
 from mvlm_plugin.modules.cross_stream import CrossStream
+from tests.cli.commands import run
 from tests.helpers import assert_same_tensors, gradients, roughen
 
 
@@ -74,3 +76,7 @@ def test_an_error_of_the_module_itself_is_raised() -> None:
     compile_modules([module], backend="eager")
     with pytest.raises(RuntimeError, match=r"shapes|size"):
         module(torch.randn(2, 1, 4))
+
+
+def test_commands_that_compile_nothing_do_not_load_the_compiler() -> None:
+    run([sys.executable, "-c", "import sys, mvlm_plugin; sys.exit('torch._dynamo' in sys.modules)"])
