@@ -1,4 +1,4 @@
-"""Recall sums against the share of the photos, with error bars: PNG, and SVG that is the same byte for byte."""
+"""Recall sums, and their differences, against the share of the photos: PNG, and SVG that is the same byte for byte."""
 
 import io
 import math
@@ -15,10 +15,17 @@ from .settings import LINEAR, StudyError
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442", "#888888")
 _MARKERS = "osD^vPX*<"
 _PLOTTED = ("zs_itc", "zs_itm_itc", "ft_itm_itc", "probe")
+# Of a line: colour, marker, and the factor by which it is shifted.
+Style = dict[str, Any]
 
 
-def draw(rows: list[Row], heading: str) -> dict[str, Any]:
+def draw(rows: list[Row], differences: list[Row], heading: str) -> dict[str, Any]:
     """A figure for each score that was measured on more than one share of the photos.
+
+    Args:
+        rows: of the runs.
+        differences: of their arms.
+        heading: of each figure.
 
     Raises:
         StudyError: matplotlib is not installed.
@@ -29,11 +36,14 @@ def draw(rows: list[Row], heading: str) -> dict[str, Any]:
         raise StudyError("plots need matplotlib: pip install 'mvlm-plugin[plots]'") from error
     matplotlib.use("Agg")
     figures = {}
+    # The same in all figures.
+    styles = {name: _style(number) for number, name in enumerate(dict.fromkeys(map(title, arms_of(rows))))}
     for score in _PLOTTED:
         lines = _lines(rows, score)
         shares = {arm.fraction for line in lines.values() for arm in line if arm.losses != LINEAR}
         if len(shares) > 1:
-            figures[score] = _figure(lines, score, heading)
+            gaps = [row for row in differences if row["score"] == score]
+            figures[score] = _figure(lines, gaps, styles, f"{SCORE_TITLES[score]}\n{heading}", score)
     return figures
 
 
@@ -43,45 +53,82 @@ def _column(arm: Arm, score: str) -> str:
 
 
 def _lines(rows: list[Row], score: str) -> dict[str, dict[Arm, list[Row]]]:
-    """Arms that have a score, by title."""
+    """Arms that have a score by their line's title, in the order of the rows; those of a line by their share."""
     lines: dict[str, dict[Arm, list[Row]]] = {}
-    for arm, found in sorted(arms_of(rows).items(), key=lambda item: item[0].fraction):
+    for arm, found in arms_of(rows).items():
         if any(row[_column(arm, score)] for row in found):
             lines.setdefault(title(arm), {})[arm] = found
-    return lines
+    return {name: dict(sorted(line.items(), key=lambda item: item[0].fraction)) for name, line in lines.items()}
 
 
-def _figure(lines: dict[str, dict[Arm, list[Row]]], score: str, heading: str) -> Any:
+def _figure(
+    lines: dict[str, dict[Arm, list[Row]]], gaps: list[Row], styles: dict[str, Style], heading: str, score: str
+) -> Any:
+    """Recall sums on the left, their differences on the right where there are any."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
-    axes = figure.add_subplot()
-    shares: set[float] = set()
-    for number, (name, arms) in enumerate(lines.items()):
+    figure = Figure(figsize=(12.6 if gaps else 7.2, 4.6), layout="constrained")
+    figure.suptitle(heading, fontsize=10)
+    panels = figure.subplots(1, 2 if gaps else 1, squeeze=False, sharex=True)[0]
+    for name, arms in lines.items():
         means = [mean_over(found, _column(arm, score)) for arm, found in arms.items()]
-        # Slightly apart, so that error bars do not hide one another.
-        x = [arm.fraction * 1.012 ** (number - len(lines) / 2) for arm in arms]
-        axes.errorbar(
-            x,
-            [mean.value for mean in means],
-            yerr=[0.0 if math.isnan(mean.error) else mean.error for mean in means],
-            label=name,
-            color=_COLOURS[number % len(_COLOURS)],
-            marker=_MARKERS[number % len(_MARKERS)],
-            linestyle="--" if "equal compute" in name else "-",
-            capsize=3,
-            markersize=5,
-        )
-        shares |= {arm.fraction for arm in arms}
+        points = [(arm.fraction, mean.value, mean.error) for arm, mean in zip(arms, means, strict=True)]
+        _plot(panels[0], name, points, styles[name])
+    shares = sorted({arm.fraction for arms in lines.values() for arm in arms})
+    _finish(panels[0], "sum of recall@1/5/10 both ways, per cent", shares)
+    if gaps:
+        for (name, like), points in _named_gaps(gaps).items():
+            _plot(panels[1], name, points, styles[like])
+        panels[1].axhline(0, color="#444", linewidth=0.8)
+        _finish(panels[1], "difference of the sums, points\n(paired, ± standard error over seeds)", shares)
+    return figure
+
+
+def _style(number: int) -> Style:
+    """Colour, marker and place of a line: slightly apart, so that error bars do not hide one another."""
+    kind = number % len(_COLOURS)
+    return {"color": _COLOURS[kind], "marker": _MARKERS[kind], "shift": 1.012 ** (number - len(_COLOURS) / 2)}
+
+
+def _named_gaps(gaps: list[Row]) -> dict[tuple[str, str], list[tuple[float, float, float]]]:
+    """Differences as points (share, value, error), by their line's name and the arm whose style it has."""
+    named: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+    for row in sorted(gaps, key=lambda row: float(row["fraction"])):
+        share = float(row["fraction"])
+        first = title(Arm(row["losses"], share, row["variant"], row["budget"]))
+        second = title(Arm(row["against"], share, row["variant"], row["against_budget"]))
+        # Against the reference the line is the first one's; at equal compute all lines are of the full losses.
+        like = first if row["against_budget"] == row["budget"] else second
+        error = float(row["se_seeds"]) if row["se_seeds"] else math.nan
+        named.setdefault((f"{first} against {second}", like), []).append((share, float(row["difference"]), error))
+    return named
+
+
+def _plot(axes: Any, name: str, points: list[tuple[float, float, float]], style: Style) -> None:
+    """A line of points (share, value, error); an error that is nan is left out."""
+    shares, values, errors = zip(*points, strict=True)
+    axes.errorbar(
+        [share * style["shift"] for share in shares],
+        values,
+        yerr=[0.0 if math.isnan(error) else error for error in errors],
+        label=name,
+        color=style["color"],
+        marker=style["marker"],
+        linestyle="--" if "equal compute" in name else "-",
+        capsize=3,
+        markersize=5,
+    )
+
+
+def _finish(axes: Any, label: str, ticks: list[float]) -> None:
+    """Axes, grid and legend."""
     axes.set_xscale("log")
-    axes.set_xticks(sorted(shares), [f"{share:.0%}" for share in sorted(shares)])
+    axes.set_xticks(ticks, [f"{share:.0%}" for share in ticks])
     axes.minorticks_off()
     axes.set_xlabel("share of the training images")
-    axes.set_ylabel("sum of recall@1/5/10 both ways, per cent")
-    axes.set_title(f"{SCORE_TITLES[score]}\n{heading}", fontsize=10)
+    axes.set_ylabel(label)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return figure
 
 
 def svg_of(figure: Any) -> str:

@@ -43,7 +43,7 @@ def draw(name: str, heading: str, folder: Path) -> list[Path]:
     rows = read_csv(path, RUN_COLUMNS)
     found = read_csv(differences_beside(path), DIFFERENCE_COLUMNS)
     tables = tables_of(rows, found)
-    figures = plots.draw(rows, heading)
+    figures = plots.draw(rows, found, heading)
     drawings = {score: plots.svg_of(figure) for score, figure in figures.items()}
     pictures = plots.save(figures, folder, name)
     texts = {

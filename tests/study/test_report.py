@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from examples.study import report, table
+from examples.study import plots, report, table
 from examples.study.csv_files import DIFFERENCE_COLUMNS, RECALLS, RUN_COLUMNS, read_csv, read_known
 from examples.study.differences import differences_of
 from examples.study.grid import runs_of
@@ -120,6 +120,23 @@ def test_the_report_is_whole_escaped_and_the_same_twice(plan: Plan, tmp_path: Pa
     lines = (folder / "small.md").read_text().splitlines()
     assert any("+8.0 | 1.0 | 45.8 |" in line for line in lines)
     assert "script" not in "".join(lines[:1]).replace("&lt;script", "").replace("&lt;/script", "")
+
+
+def test_plots_show_sums_and_their_differences(plan: Plan) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib (extra: plots) is not installed")
+    rows = table.rows_of(plan)
+    figure = plots.draw(rows, differences_of(plan, rows), "small")["zs_itc"]
+    panels = [{drawn.get_label(): drawn.lines[0] for drawn in axes.containers} for axes in figure.axes]
+    sums, differences = ({name: list(line.get_ydata()) for name, line in panel.items()} for panel in panels)
+    # Means of two seeds: 110 and 210, and with the four losses 7 and 9 more.
+    assert sums["itc + itm"] == pytest.approx([160, 160])
+    assert sums["all"] == pytest.approx([168, 168])
+    assert differences["all against itc + itm"] == pytest.approx([8, 8])
+    assert differences["all against itc + itm, equal compute"] == pytest.approx([8])
+    assert panels[1]["all against itc + itm"].get_color() == panels[0]["all"].get_color()
+    assert len({line.get_color() for line in panels[0].values()}) == 3
+    no_differences = plots.draw(rows, [], "small")["zs_itc"]
+    assert len(no_differences.axes) == 1
 
 
 def test_a_table_that_is_missing_or_of_another_version_is_named(plan: Plan, tmp_path: Path) -> None:
