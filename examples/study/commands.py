@@ -81,7 +81,8 @@ def measuring(run: Run, places: Places, is_finetuned: bool, out: Path) -> list[s
     command = [places.python, "-m", "examples.study.measure", "--data", places.eval_data, "--subset", run.subset]
     command += ["--out", str(out), "--seed", str(run.seed)]
     if run.losses == LINEAR:
-        return [*command, "--probe-fraction", str(run.fraction), *words(options)]
+        features = ["--features", str(places.folder.parent / "features")]
+        return [*command, "--probe-fraction", str(run.fraction), *features, *words(options)]
     if is_finetuned:
         weights = {name: float(run.finetune.get(f"{name}-weight", 1)) for name in ("itc", "itm")}
         options = {name: value for name, value in options.items() if name in ("top-k", "batch-size", "device")}

@@ -5,6 +5,7 @@ Written are JSON figures and, beside them, how much each image moves the recall 
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from mvlm_plugin.evaluation.retrieval import (
 from mvlm_plugin.models.architectures import ARCHITECTURES
 from mvlm_plugin.models.mvlm import MvlmModel
 
-from .linear import open_share, pooled_features, train_linear, untrained_model
+from .features import open_share, pooled_features, untrained_model
+from .linear import BATCH, cross_validated_epochs, train_linear
 from .settings import OBJECTIVES
 
 Estimates = dict[str, dict[str, Estimate]]
@@ -61,6 +63,14 @@ def _parser() -> argparse.ArgumentParser:
         help="photos that the linear layers train on; 0 = no probe",
     )
     parser.add_argument("--probe-epochs", type=int, default=60, metavar="N", help="passes over these photos (60)")
+    parser.add_argument(
+        "--cross-validate",
+        action="store_true",
+        help="train for as many of the epochs as rank best a fifth of the photos that is left out, each fifth in turn",
+    )
+    parser.add_argument(
+        "--features", type=Path, metavar="DIR", help="keep the encoded splits there, for other shares of the photos"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the probe, and which photos it gets")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="torch device")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="JSON; its .npz comes beside it")
@@ -103,7 +113,7 @@ def _checkpoint(arguments: argparse.Namespace) -> tuple[dict[str, Any], Estimate
     if {"mlm", "mim"} & set(objectives):
         figures["gains"] = _gains(model, dataset, objectives, arguments)
     if arguments.probe_fraction:
-        estimates["probe"] = _linear(model, task.dictionary, arguments)
+        estimates["probe"], _ = _linear(model, task.dictionary, arguments)
     return figures, estimates
 
 
@@ -144,22 +154,34 @@ def _gains(model: MvlmModel, dataset: Any, objectives: list[str], arguments: arg
     }
 
 
-def _linear(model: MvlmModel, dictionary: Any, arguments: argparse.Namespace) -> dict[str, Estimate]:
-    """Recall of linear layers that are trained on the model's frozen pooled features."""
+def _linear(
+    model: MvlmModel, dictionary: Any, arguments: argparse.Namespace
+) -> tuple[dict[str, Estimate], dict[str, int]]:
+    """Recall of linear layers that are trained on the model's frozen pooled features; how many epochs and updates."""
     model.eval()
-    seed, size = arguments.seed, arguments.batch_size
-    train = open_share(arguments.data, "train", model, dictionary, arguments.probe_fraction, seed)
-    trained = train_linear(pooled_features(model, train, size), seed, arguments.probe_epochs)
-    held_out = pooled_features(model, open_share(arguments.data, arguments.subset, model, dictionary, 1.0, seed), size)
+    seed = arguments.seed
+    train, held_out = (
+        pooled_features(model, share, arguments.batch_size, arguments.features)
+        for share in (
+            open_share(arguments.data, "train", model, dictionary, arguments.probe_fraction, seed),
+            open_share(arguments.data, arguments.subset, model, dictionary, 1.0, seed),
+        )
+    )
+    epochs = arguments.probe_epochs
+    if arguments.cross_validate:
+        epochs = cross_validated_epochs(train, seed, epochs)
+    trained = train_linear(train, seed, epochs)
     with torch.no_grad():
         images, texts = trained.embed(held_out.images, held_out.texts)
-    return _ranked(images, texts, held_out.image_of_text)
+    training = {"epochs": epochs, "updates": epochs * math.ceil(len(train.images) / BATCH)}
+    return _ranked(images, texts, held_out.image_of_text), training
 
 
 def _baseline(arguments: argparse.Namespace) -> tuple[dict[str, Any], Estimates]:
     """The linear baseline: as the probe, on the encoders as they come."""
     model, dictionary = untrained_model(arguments.arch, arguments.image_size, arguments.data, arguments.seed)
-    return {}, {"itc": _linear(model.to(arguments.device), dictionary, arguments)}
+    estimates, training = _linear(model.to(arguments.device), dictionary, arguments)
+    return {"linear": training}, {"itc": estimates}
 
 
 if __name__ == "__main__":

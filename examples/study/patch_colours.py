@@ -24,7 +24,7 @@ from mvlm_plugin.masking.image import mask_blocks
 from mvlm_plugin.models.architectures import ARCHITECTURES
 from mvlm_plugin.models.mvlm import MvlmModel
 
-from .linear import CaptionsOfImages, captions_of_readable, open_share, pooled_texts, untrained_model
+from .features import CaptionsOfImages, captions_of_readable, open_share, pooled_texts, untrained_model
 from .statistics import mean_of
 
 _WIDTH = 256

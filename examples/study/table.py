@@ -30,7 +30,7 @@ def row_of(plan: Plan, run: Run, result: Mapping[str, Any]) -> Row:
         "seed": run.seed,
         "variant": run.variant,
         "budget": run.budget,
-        "updates": result["updates"],
+        "updates": result.get("zero_shot", {}).get("linear", result)["updates"],
         "pretrain_cpu_seconds": first["cpu_seconds"] if first["attempts"] == 1 else "",
         "cpu_seconds": round(sum(stage["cpu_seconds"] for stage in stages.values()), 2) if is_whole else "",
         "command": shlex.join(command),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from examples.study.linear import CaptionsOfImages, untrained_model
+from examples.study.features import CaptionsOfImages, untrained_model
 from examples.study.patch_colours import Network, Photos, constant_colour, main, measure
 
 
