@@ -17,6 +17,8 @@ _MARKERS = "osD^vPX*<"
 _PLOTTED = ("zs_itc", "zs_itm_itc", "ft_itm_itc", "probe")
 # Of a line: colour, marker, and the factor by which it is shifted.
 Style = dict[str, Any]
+# Of a line: share, value, standard error.
+Point = tuple[float, float, float]
 
 
 def draw(rows: list[Row], differences: list[Row], heading: str) -> dict[str, Any]:
@@ -42,7 +44,8 @@ def draw(rows: list[Row], differences: list[Row], heading: str) -> dict[str, Any
         lines = _lines(rows, score)
         shares = {arm.fraction for line in lines.values() for arm in line if arm.losses != LINEAR}
         if len(shares) > 1:
-            gaps = [row for row in differences if row["score"] == score]
+            # Those at equal compute can be large, and are seen among the sums.
+            gaps = [row for row in differences if row["score"] == score and row["against_budget"] == row["budget"]]
             figures[score] = _figure(lines, gaps, styles, f"{SCORE_TITLES[score]}\n{heading}", score)
     return figures
 
@@ -64,7 +67,7 @@ def _lines(rows: list[Row], score: str) -> dict[str, dict[Arm, list[Row]]]:
 def _figure(
     lines: dict[str, dict[Arm, list[Row]]], gaps: list[Row], styles: dict[str, Style], heading: str, score: str
 ) -> Any:
-    """Recall sums on the left, their differences on the right where there are any."""
+    """Recall sums on the left, their differences at equal updates on the right where there are any."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.6 if gaps else 7.2, 4.6), layout="constrained")
@@ -77,10 +80,12 @@ def _figure(
     shares = sorted({arm.fraction for arms in lines.values() for arm in arms})
     _finish(panels[0], "sum of recall@1/5/10 both ways, per cent", shares)
     if gaps:
-        for (name, like), points in _named_gaps(gaps).items():
-            _plot(panels[1], name, points, styles[like])
+        for name, points in _gaps(gaps).items():
+            _plot(panels[1], name, points, styles[name])
         panels[1].axhline(0, color="#444", linewidth=0.8)
-        _finish(panels[1], "difference of the sums, points\n(paired, ± standard error over seeds)", shares)
+        reference = title(Arm(gaps[0]["against"], 1.0, "default", "updates"))
+        label = f"difference from {reference}, points\n(equal updates, paired, ± standard error over seeds)"
+        _finish(panels[1], label, shares)
     return figure
 
 
@@ -90,22 +95,18 @@ def _style(number: int) -> Style:
     return {"color": _COLOURS[kind], "marker": _MARKERS[kind], "shift": 1.012 ** (number - len(_COLOURS) / 2)}
 
 
-def _named_gaps(gaps: list[Row]) -> dict[tuple[str, str], list[tuple[float, float, float]]]:
-    """Differences as points (share, value, error), by their line's name and the arm whose style it has."""
-    named: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
-    for row in sorted(gaps, key=lambda row: float(row["fraction"])):
-        share = float(row["fraction"])
-        first = title(Arm(row["losses"], share, row["variant"], row["budget"]))
-        second = title(Arm(row["against"], share, row["variant"], row["against_budget"]))
-        # Against the reference the line is the first one's; at equal compute all lines are of the full losses.
-        like = first if row["against_budget"] == row["budget"] else second
+def _gaps(rows: list[Row]) -> dict[str, list[Point]]:
+    """Differences as points, by their line's title."""
+    lines: dict[str, list[Point]] = {}
+    for row in sorted(rows, key=lambda row: float(row["fraction"])):
+        arm = Arm(row["losses"], float(row["fraction"]), row["variant"], row["budget"])
         error = float(row["se_seeds"]) if row["se_seeds"] else math.nan
-        named.setdefault((f"{first} against {second}", like), []).append((share, float(row["difference"]), error))
-    return named
+        lines.setdefault(title(arm), []).append((arm.fraction, float(row["difference"]), error))
+    return lines
 
 
-def _plot(axes: Any, name: str, points: list[tuple[float, float, float]], style: Style) -> None:
-    """A line of points (share, value, error); an error that is nan is left out."""
+def _plot(axes: Any, name: str, points: list[Point], style: Style) -> None:
+    """A line; errors that are nan are left out."""
     shares, values, errors = zip(*points, strict=True)
     axes.errorbar(
         [share * style["shift"] for share in shares],
