@@ -12,15 +12,17 @@ from fairseq import options
 import mvlm_plugin  # noqa: F401  (registers tasks and architectures)
 from examples.study import patch_colours
 from examples.study.__main__ import main
+from examples.study.arms import arms_of, mean_over
 from examples.study.commands import Places, finetuning, measuring, pretraining, words
-from examples.study.csv_files import DIFFERENCE_COLUMNS, read_csv
-from examples.study.grid import Run, runs_of
+from examples.study.csv_files import DIFFERENCE_COLUMNS, RUN_COLUMNS, read_csv
+from examples.study.grid import Arm, Run, runs_of
 from examples.study.measure import _parser
-from examples.study.settings import names, read_settings, settings_path
+from examples.study.settings import LINEAR, names, read_settings, settings_path
 from tests.cli.documents import blocks
 from tests.study.studies import one_run
 
 README = "examples/study/README.md"
+RUNS = Path("examples/study/results/flickr8k_lite.csv")
 DIFFERENCES = Path("examples/study/results/flickr8k_lite.differences.csv")
 FIGURES = Path("examples/study/results/patch_colours.json")
 
@@ -117,3 +119,16 @@ def test_the_readmes_quote_the_differences_as_measured() -> None:
         assert row["score"] == "probe" or f"{value} ± {float(row['se_seeds']):.1f}" in front
         quoted += 1
     assert quoted == 7
+
+
+def test_the_readme_quotes_the_linear_baseline_beside_the_losses_as_measured() -> None:
+    arms = arms_of(read_csv(RUNS, RUN_COLUMNS))
+    columns = [(LINEAR, "default", "updates"), (LINEAR, "pixels-192", "updates")]
+    columns += [("itc_itm", "default", "updates"), ("all", "default", "updates")]
+    columns += [("itc", "default", "compute"), ("itc_itm", "default", "compute")]
+    lines = Path(README).read_text().splitlines()
+    for share in (0.1, 0.25, 0.5, 1.0):
+        found = [arms.get(Arm(losses, share, variant, budget), []) for losses, variant, budget in columns]
+        cells = [mean_over(rows, "zs_itc_sum").text() for rows in found]
+        (line,) = [line for line in lines if line.startswith(f"| {share:.0%} (".replace("%", " %")) and "±" in line]
+        assert [cell.strip() for cell in line.strip("|").split("|")][1:] == cells
