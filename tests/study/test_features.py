@@ -13,7 +13,6 @@ def test_features_of_a_split_are_kept_for_all_its_shares(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, dictionary = untrained_model("mvlm_tiny", None, str(scenes), 1)
-    # Not the lexicographic last: fractions choose other images than the first ones.
     shares = [open_share(str(scenes), "train", model, dictionary, fraction, 1) for fraction in (0.2, 0.5)]
     expected = [pooled_features(model, share, 32) for share in shares]
     assert len(expected[0].images) == 72
