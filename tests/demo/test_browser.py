@@ -48,7 +48,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     arguments = ["--path", folder / "checkpoint.pt", "--data", databin, "--subset", "train", "--max-images", 40]
     command = [sys.executable, "-m", "mvlm_plugin.demo.command", *map(str, arguments), "--port", str(port)]
     (folder / "temporary").mkdir()
-    environment = {**ENVIRONMENT, "TMPDIR": str(folder / "temporary")}
+    # torch's compiler makes a folder for what it compiles as soon as it is imported.
+    environment = {**ENVIRONMENT, "TMPDIR": str(folder / "temporary"), "TORCHINDUCTOR_CACHE_DIR": str(folder / "torch")}
     with open(folder / "log", "w+") as log:
         server = subprocess.Popen([*command, "--device", "cpu"], cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
