@@ -1,5 +1,6 @@
 """What each of several processes of a test does; a module of its own, so that new processes can import it."""
 
+import multiprocessing
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,7 +37,10 @@ def run_ranks(work: Callable[[], dict[str, Any]], folder: Path, world: int = WOR
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_enter, args=(work, str(folder), port, world), nprocs=world)
+    # Forked from a process that has imported this module.
+    multiprocessing.set_forkserver_preload([__name__])
+    arguments = (work, str(folder), port, world)
+    mp.start_processes(_enter, args=arguments, nprocs=world, start_method="forkserver")
     return [torch.load(folder / f"{r}.pt") for r in range(world)]
 
 

@@ -5,12 +5,12 @@ import os
 import re
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests.cli.preloaded import BIN, stand_ins
+
 ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 PLUGIN = ["--user-dir", "mvlm_plugin", "--task", "joint_masked_vl"]
 # One thread, so that sums are made in the same order every time.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -38,14 +38,35 @@ def validate_command(data: Path, checkpoint: Path, *options: object, batch: int 
     )  # fmt: skip
 
 
-def run(arguments: list[str], expect: int | None = 0, **environment: str) -> str:
-    """Run to the end and return what was printed; fails unless the exit status is the expected one."""
+def run(arguments: list[str], expect: int | None = 0, forked: bool = True, **environment: str) -> str:
+    """Run to the end and return what was printed; fails unless the exit status is the expected one.
+
+    A program of this Python's environment is started by its stand-in where it has one, unless ``forked`` is False; so
+    are those that a shell finds by ``PATH`` (shell_path()).
+    """
     done = subprocess.run(
-        arguments, cwd=ROOT, env={**ENVIRONMENT, **environment}, capture_output=True, text=True, timeout=600
+        stood_in(arguments) if forked else arguments,
+        cwd=ROOT,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     output = done.stdout + done.stderr
     assert expect is None or done.returncode == expect, output[-4000:]
     return output
+
+
+def stood_in(arguments: list[str]) -> list[str]:
+    """The command with its program's stand-in, where there is one, in place of the program."""
+    program = Path(arguments[0])
+    stand_in = stand_ins() / program.name
+    return [str(stand_in), *arguments[1:]] if program.parent == BIN and stand_in.exists() else arguments
+
+
+def shell_path() -> str:
+    """The environment variable PATH with the stand-ins and this Python's environment before everything else."""
+    return os.pathsep.join([str(stand_ins()), str(BIN), os.environ["PATH"]])
 
 
 def run_two_ranks(arguments: list[str]) -> list[str]:
@@ -57,7 +78,7 @@ def run_two_ranks(arguments: list[str]) -> list[str]:
     job += ["--ddp-backend", "legacy_ddp", "--distributed-init-method", f"tcp://127.0.0.1:{port}"]
     processes = [
         subprocess.Popen(
-            [*arguments, *job, "--distributed-rank", str(rank)],
+            [*stood_in(arguments), *job, "--distributed-rank", str(rank)],
             cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for rank in range(2)

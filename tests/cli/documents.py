@@ -1,17 +1,15 @@
 """The documents, their blocks of code, and running them, made small enough for tests."""
 
-import os
 import re
 import shlex
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.cli.commands import BIN, ROOT, run
+from tests.cli.commands import ROOT, run, shell_path
 
 # What makes a documented command small enough for a test.
 SMALLER = {"--max-update": "2", "--batch-size": "8", "--warmup-updates": "1", "--pairs": "80", "--vocab-size": "200"}
-PATH = f"{BIN}{os.pathsep}{os.environ['PATH']}"
 
 _PATTERNS = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "examples/*/README.md", "benchmarks/*.md")
 DOCUMENTS = sorted({path.relative_to(ROOT).as_posix() for pattern in _PATTERNS for path in ROOT.glob(pattern)})
@@ -108,7 +106,7 @@ def smaller(line: str) -> str:
 def in_folder(folder: Path, line: str) -> str:
     """Run a shell command line there."""
     script = f"cd {shlex.quote(str(folder))} && {line}"
-    return run(["bash", "-euo", "pipefail", "-c", script], PATH=PATH, UPDATES="2", PAIRS="160")
+    return run(["bash", "-euo", "pipefail", "-c", script], PATH=shell_path(), UPDATES="2", PAIRS="160")
 
 
 def run_document(document: str, folder: Path) -> str:

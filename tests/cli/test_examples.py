@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.cli.commands import ROOT, run
+from tests.cli.commands import ROOT, run, shell_path
 from tests.cli.documents import (
     DOCUMENTS,
     ELSEWHERE,
-    PATH,
     PYTHON_GUIDE,
     blocks,
     documented_commands,
@@ -56,7 +55,7 @@ def test_the_documented_commands_leave_what_they_promise(workplace: Path) -> Non
 
 def test_quickstart_ends_with_a_table_and_pictures(tmp_path: Path) -> None:
     script = ROOT / "examples" / "quickstart" / "run.sh"
-    output = run(["bash", str(script)], PATH=PATH, OUT=str(tmp_path), UPDATES="3", PAIRS="160")
+    output = run(["bash", str(script)], PATH=shell_path(), OUT=str(tmp_path), UPDATES="3", PAIRS="160")
     assert "on 20 unseen pairs" in output
     for title in ("masked words predicted right", "loss saved by the right image", "caption finds its image first"):
         assert re.search(rf"{title}.*\d\.\d{{4}}", output)
@@ -68,13 +67,13 @@ def test_quickstart_fails_with_the_log_when_training_fails(tmp_path: Path) -> No
     script = ROOT / "examples" / "quickstart" / "run.sh"
     # The log file cannot be opened: a folder is in its place.
     (tmp_path / "train.log").mkdir()
-    output = run(["bash", str(script)], expect=1, PATH=PATH, OUT=str(tmp_path), UPDATES="3", PAIRS="160")
+    output = run(["bash", str(script)], expect=1, PATH=shell_path(), OUT=str(tmp_path), UPDATES="3", PAIRS="160")
     assert "IsADirectoryError" in output
     assert "unseen pairs" not in output
 
 
 def test_grounding_ends_with_pointing_accuracy_and_maps_and_zero_shot_takes_its_checkpoint(tmp_path: Path) -> None:
-    small = {"PATH": PATH, "OUT": str(tmp_path), "UPDATES": "3", "PAIRS": "160"}
+    small = {"PATH": shell_path(), "OUT": str(tmp_path), "UPDATES": "3", "PAIRS": "160"}
     output = run(["bash", str(ROOT / "examples" / "grounding" / "run.sh")], **small)
     assert re.search(r"all +\d+\.\d +\d+\.\d", output)
     assert len(list((tmp_path / "maps").glob("*.png"))) == 8

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cli.commands import BIN, ENVIRONMENT, ROOT, logged, run, train_command
+from tests.cli.commands import ROOT, logged, run, shell_path, train_command
 
 LAUNCH = ROOT / "examples" / "pretrain" / "launch"
 # 360 pairs in batches of 64: the last update of an epoch has 40, and with four processes one of them has none.
@@ -56,8 +56,7 @@ def _same_curve(output: str, save_dir: Path, alone: tuple[Path, list[dict]]) -> 
 
 def test_torchrun_forms_one_job(scenes: Path, tmp_path: Path, alone: tuple[Path, list[dict]]) -> None:
     arguments = _train(scenes, tmp_path, 2)[1:]
-    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    output = run([str(LAUNCH / "torchrun.sh"), *arguments], NPROC="2", MASTER_PORT=_free_port(), PATH=path)
+    output = run([str(LAUNCH / "torchrun.sh"), *arguments], NPROC="2", MASTER_PORT=_free_port(), PATH=shell_path())
     _same_curve(output, tmp_path, alone)
 
 
@@ -67,7 +66,7 @@ def test_the_slurm_script_forms_one_job(scenes: Path, tmp_path: Path, alone: tup
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2"}
-    path = os.pathsep.join([str(tmp_path), str(BIN), ENVIRONMENT["PATH"]])
+    path = os.pathsep.join([str(tmp_path), shell_path()])
     arguments = _train(scenes, tmp_path / "save", 4)[1:]
     output = run([str(LAUNCH / "slurm.sbatch"), *arguments], NPROC="2", PATH=path, **slurm)
     _same_curve(output, tmp_path / "save", alone)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import ENVIRONMENT, ROOT, train_command
+from tests.cli.commands import ENVIRONMENT, ROOT, stood_in, train_command
 
 RANKS = 2
 LIMIT = 60
@@ -46,14 +46,18 @@ def hang_in_rank_1():
 
 
 class _Ranks:
-    """The ranks of a training job without a launcher that would end the others itself."""
+    """The ranks of a training job without a launcher that would end the others itself.
 
-    def __init__(self, data: Path, folder: Path, *options: object) -> None:
+    Those that are to be stopped must not be forked: of a stand-in only itself would stop.
+    """
+
+    def __init__(self, data: Path, folder: Path, *options: object, forked: bool = True) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(RANKS), "PYTHONPATH": str(ROOT)}
         arguments = train_command(data, folder / "save", "--disable-validation", *options, updates=1000)
+        arguments = stood_in(arguments) if forked else arguments
         self.logs = [folder / f"rank{rank}.log" for rank in range(RANKS)]
         self.processes = []
         for rank, log in enumerate(self.logs):
@@ -104,7 +108,7 @@ def test_a_killed_rank(scenes: Path, tmp_path: Path) -> None:
 
 def test_a_stopped_rank_that_keeps_the_store(scenes: Path, tmp_path: Path) -> None:
     # No connection closes, and nobody answers: only the missing signs of life tell.
-    with _Ranks(scenes, tmp_path, "--peer-timeout", 9) as ranks:
+    with _Ranks(scenes, tmp_path, "--peer-timeout", 9, forked=False) as ranks:
         ranks.wait_for_update(3)
         ranks.processes[0].send_signal(signal.SIGSTOP)
         errors = ranks.errors_of(1, limit=30)

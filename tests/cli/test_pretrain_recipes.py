@@ -9,7 +9,7 @@ from fairseq.dataclass.initialize import add_defaults, hydra_init
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tests.cli.commands import BIN, ENVIRONMENT, ROOT, command, logged, run
+from tests.cli.commands import ROOT, command, logged, run, shell_path
 
 FOLDER = ROOT / "examples" / "pretrain"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -63,7 +63,7 @@ def test_recipe_trains_and_says_the_same_in_yaml(
     data_bins = script(name).partition("DATA=${DATA:-")[2].partition("}")[0].split(":")
     data = ":".join([str(scenes)] * len(data_bins))
     small = [word for flag in flags(name) for word in (flag, SMALL[flag][1])]
-    environment = {"DATA": data, "OUT": str(tmp_path), "PATH": f"{BIN}:{ENVIRONMENT['PATH']}"}
+    environment = {"DATA": data, "OUT": str(tmp_path), "PATH": shell_path()}
     output = run(["bash", str(FOLDER / f"{name}.sh"), *small, "--cpu", "--disable-validation"], **environment)
     assert len(logged(output, "train_inner")) == 2
     trained = torch.load(tmp_path / "checkpoints" / "checkpoint_last.pt", weights_only=True)["cfg"]

@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.cli.commands import ENVIRONMENT, ROOT, logged, run, train_command
+from tests.cli.commands import ENVIRONMENT, ROOT, logged, run, stood_in, train_command
 
 UPDATES = 14
 CHECKPOINT_AT = 5
@@ -21,7 +21,12 @@ def _kill_in_mid_epoch(arguments: list[str], log: Path) -> None:
     """Start training and SIGKILL it once the log shows update KILL_AFTER."""
     with open(log, "w") as file:
         process = subprocess.Popen(
-            arguments, cwd=ROOT, env=ENVIRONMENT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            stood_in(arguments),
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     deadline = time.monotonic() + 300
     while f'"num_updates": "{KILL_AFTER}"' not in log.read_text():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mvlm_plugin.smoke.command import follow_slurm
-from tests.cli.commands import ENVIRONMENT, ROOT
+from tests.cli.commands import ENVIRONMENT, ROOT, run, stood_in
 
 # A gather whose gradient is that of this process alone: the mistake that the command is there to find.
 BROKEN = """
@@ -29,7 +29,7 @@ def _as_torchrun(program: list[str], arguments: list[str]) -> tuple[int, str]:
         job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
     processes = [
         subprocess.Popen(
-            [sys.executable, *program, *arguments],
+            stood_in([sys.executable, *program, *arguments]),
             env={**ENVIRONMENT, **job, "RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             text=True,
@@ -42,9 +42,7 @@ def _as_torchrun(program: list[str], arguments: list[str]) -> tuple[int, str]:
 
 def test_everything_works(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mvlm_plugin.smoke", "--processes", "2", "--save-dir", str(tmp_path)]
-    done = subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = done.stdout.splitlines()
+    lines = run(command).splitlines()
     assert lines[0].startswith("2 processes, cpu")
     assert [line.split()[0] for line in lines[1:]] == ["ok"] * 8
     assert "all-reduce" in lines[-1]
