@@ -17,12 +17,18 @@ DOCUMENTS = sorted({path.relative_to(ROOT).as_posix() for pattern in _PATTERNS f
 DATA_GUIDE = "docs/data.md"
 PYTHON_GUIDE = "docs/python.md"
 DOWNSTREAM_GUIDE = "docs/downstream.md"
-# Recipes that start from what examples/flickr8k_lite leaves.
+GROUNDING, ZERO_SHOT = "examples/grounding/README.md", "examples/zero_shot/README.md"
+PRETRAINED = "examples/flickr8k_lite/README.md"
+# Recipes that start from what it leaves.
 RECIPES_ON_PRETRAINED = ("retrieval", "vqa", "nlvr2", "entailment")
 ELSEWHERE = {
     DATA_GUIDE,
     PYTHON_GUIDE,
     DOWNSTREAM_GUIDE,
+    "README.md",
+    GROUNDING,
+    ZERO_SHOT,
+    PRETRAINED,
     *(f"examples/{name}/README.md" for name in RECIPES_ON_PRETRAINED),
 }
 

@@ -8,9 +8,9 @@ from PIL import Image
 
 from tests.cli.documents import (
     DOWNSTREAM_GUIDE,
+    PRETRAINED,
     RECIPES_ON_PRETRAINED,
     documented_commands,
-    in_folder,
     run_document,
 )
 from tests.cli.workplace import COLOURS, make_workplace
@@ -45,9 +45,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Path:
     folder = tmp_path_factory.mktemp("downstream")
     make_workplace(folder, scenes)
     _write_tables(folder)
-    for line in documented_commands("examples/flickr8k_lite/README.md")[:1]:
-        in_folder(folder, line)
+    run_document(PRETRAINED, folder)
     return folder
+
+
+def test_the_recipe_that_others_start_from_leaves_a_checkpoint(workplace: Path) -> None:
+    assert documented_commands(PRETRAINED)
+    assert (workplace / "runs" / "flickr8k_lite" / "checkpoints" / "checkpoint_last.pt").exists()
 
 
 def test_every_command_of_the_downstream_guide_runs(workplace: Path) -> None:

@@ -11,7 +11,9 @@ from tests.cli.commands import ROOT, run, shell_path
 from tests.cli.documents import (
     DOCUMENTS,
     ELSEWHERE,
+    GROUNDING,
     PYTHON_GUIDE,
+    ZERO_SHOT,
     blocks,
     documented_commands,
     in_folder,
@@ -46,9 +48,9 @@ def test_the_python_guide_finds_photos_and_rebuilds_them(workplace: Path, traine
     assert (workplace / "dog.png").exists()
 
 
-def test_the_documented_commands_leave_what_they_promise(workplace: Path) -> None:
-    for line in documented_commands("README.md")[:4]:
-        in_folder(workplace, smaller(line))
+def test_the_readmes_commands_leave_what_they_promise(workplace: Path, trained: tuple[Path, str]) -> None:
+    (workplace / "checkpoint.pt").symlink_to(trained[0] / "checkpoint_last.pt")
+    run_document("README.md", workplace)
     assert (workplace / "checkpoints" / "checkpoint_last.pt").exists()
     assert Image.open(workplace / "reconstructions.png").height > 600
 
@@ -72,20 +74,21 @@ def test_quickstart_fails_with_the_log_when_training_fails(tmp_path: Path) -> No
     assert "unseen pairs" not in output
 
 
-def test_grounding_ends_with_pointing_accuracy_and_maps_and_zero_shot_takes_its_checkpoint(tmp_path: Path) -> None:
-    small = {"PATH": shell_path(), "OUT": str(tmp_path), "UPDATES": "3", "PAIRS": "160"}
-    output = run(["bash", str(ROOT / "examples" / "grounding" / "run.sh")], **small)
+def test_grounding_ends_with_pointing_accuracy_and_maps_and_zero_shot_takes_its_checkpoint(workplace: Path) -> None:
+    output = "".join(in_folder(workplace, smaller(line)) for line in documented_commands(GROUNDING))
+    folder = workplace / "runs" / "grounding"
     assert re.search(r"all +\d+\.\d +\d+\.\d", output)
-    assert len(list((tmp_path / "maps").glob("*.png"))) == 8
-    pointing = json.loads((tmp_path / "pointing.json").read_text())
-    assert pointing["protocol"]["updates"] == 3
+    assert len(list((folder / "maps").glob("*.png"))) == 8
+    pointing = json.loads((folder / "pointing.json").read_text())
+    assert pointing["protocol"]["updates"] == 2
     assert "patches 8 x 8" in pointing["protocol"]["maps"]
     assert pointing["pointing"]["all"]["reachable"] == 1.0
-    captions = (tmp_path / "short" / "captions.tsv").read_text().splitlines()
+    captions = (folder / "short" / "captions.tsv").read_text().splitlines()
     assert len(captions) == 120
     assert all(re.search(r"\ta (small |large )?\w+ \w+( on a \w+ background)?$", line) for line in captions)
-    assert "training for" not in run(["bash", str(ROOT / "examples" / "zero_shot" / "run.sh")], **small)
+    output = "".join(in_folder(workplace, smaller(line)) for line in documented_commands(ZERO_SHOT))
+    assert "training for" not in output
     for score in ("itc", "itm"):
-        figures = json.loads((tmp_path / f"zero_shot_{score}.json").read_text())
+        figures = json.loads((folder / f"zero_shot_{score}.json").read_text())
         assert figures["protocol"]["score"] == score
         assert set(figures) == {"protocol", "colour", "shape", "background"}

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from examples.study.budget import seconds_per_update, updates_of
 from examples.study.commands import Places
 from examples.study.launchers import run_locally
 from examples.study.settings import StudyError
-from examples.study.stages import FAILED, RESULT, alone_in, execute
+from examples.study.stages import FAILED, RESULT, _run_child, alone_in, execute
 from tests.study.studies import calls, one_run, write_programs
 
 
@@ -81,6 +82,16 @@ def test_two_processes_do_not_make_the_same_run(tmp_path: Path, places: Places) 
         assert not execute(run, places, "print", 3)
     assert not (tmp_path / "programs" / "calls").exists()
     assert execute(run, places, "print", 3)
+
+
+def test_a_stage_costs_the_cpu_time_of_its_process_and_of_that_ones_workers(tmp_path: Path) -> None:
+    burn = "import time\nwhile time.process_time() < 0.5: pass\n"
+    program = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\n{burn}"
+    with open(tmp_path / "log", "wb") as log:
+        status, seconds = _run_child([sys.executable, "-c", program], log)
+        _, idle = _run_child(["sleep", "0.5"], log)
+    assert status == 0
+    assert idle < 0.5 < 1 <= seconds
 
 
 def test_others_go_on_when_one_fails() -> None:

@@ -28,7 +28,6 @@ def test_a_grid_is_run_resumed_and_reported(scenes: Path, tmp_path: Path) -> Non
     assert {"itc", "itm", "itm_itc", "probe", "gains"} == set(trained["zero_shot"])
     assert {"itc", "itm", "itm_itc"} == set(trained["finetuned"])
     assert trained["zero_shot"]["gains"]["mlm_loss"] > 0
-    assert trained["stages"]["pretrain"]["cpu_seconds"] > 1
 
     assert "2 runs, 0 to make" in _study("run", path, *places)
     assert {result: result.stat().st_mtime_ns for result in results} == before
