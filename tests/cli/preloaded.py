@@ -11,6 +11,7 @@ import logging
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,7 +30,7 @@ _REQUEST = 1 << 20  # bytes of a request, at most
 
 @cache
 def stand_ins() -> Path:
-    """The folder of stand-ins; the server is started, and ends with this process."""
+    """The folder of stand-ins; the server is started, and ends with this process and takes the folder with it."""
     folder = Path(tempfile.mkdtemp(prefix="mvlm-programs-"))
     code = Path(__file__).with_name("stand_in.py").read_text()
     for program in (path for pattern in _PROGRAMS for path in BIN.glob(pattern)):
@@ -112,9 +113,13 @@ def _main() -> None:
     # Whoever logs first while it is imported sets up logging, before its programs do.
     logging.root.handlers.clear()
     logging.root.setLevel(logging.WARNING)
-    arguments = _serve(socket.socket(fileno=int(sys.argv[1])))
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    folder = Path(listener.getsockname()).parent
+    arguments = _serve(listener)
     if arguments:
         _become(arguments)
+    else:
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
