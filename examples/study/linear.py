@@ -36,6 +36,11 @@ class LinearItc(nn.Module):
         image, text = (functional.normalize(layer((x - mean) / deviation)) for x, (mean, deviation), layer in pairs)
         return image, text
 
+    @torch.no_grad()
+    def embed_held_out(self, pooled: Pooled) -> tuple[Tensor, Tensor]:
+        """Embeddings of all images (M, 256) and captions (N, 256), without gradients."""
+        return self.embed(pooled.images, pooled.texts)
+
 
 def train_linear(
     train: Pooled, seed: int, epochs: int, after_epoch: Callable[[LinearItc], None] | None = None
@@ -89,9 +94,7 @@ def cross_validated_epochs(train: Pooled, seed: int, most: int) -> int:
         found: list[float] = []
 
         def rank(model: LinearItc, held_out: Pooled = held_out, found: list[float] = found) -> None:
-            with torch.no_grad():
-                images, texts = model.embed(held_out.images, held_out.texts)
-            found.append(sum(recalls(images, texts, held_out.image_of_text).values()))
+            found.append(sum(recalls(*model.embed_held_out(held_out), held_out.image_of_text).values()))
 
         train_linear(train.of(~is_held_out), seed, most, rank)
         sums[fold] = torch.tensor(found, dtype=torch.float64)

@@ -171,10 +171,8 @@ def _linear(
     if arguments.cross_validate:
         epochs = cross_validated_epochs(train, seed, epochs)
     trained = train_linear(train, seed, epochs)
-    with torch.no_grad():
-        images, texts = trained.embed(held_out.images, held_out.texts)
     training = {"epochs": epochs, "updates": epochs * math.ceil(len(train.images) / BATCH)}
-    return _ranked(images, texts, held_out.image_of_text), training
+    return _ranked(*trained.embed_held_out(held_out), held_out.image_of_text), training
 
 
 def _baseline(arguments: argparse.Namespace) -> tuple[dict[str, Any], Estimates]:
