@@ -8,12 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.cli.preloaded import BIN, stand_ins
+from tests.cli.preloaded import BIN, ENVIRONMENT, stand_ins
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ["--user-dir", "mvlm_plugin", "--task", "joint_masked_vl"]
-# One thread, so that sums are made in the same order every time.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
 def command(program: str, *arguments: object) -> list[str]:

@@ -22,6 +22,10 @@ from functools import cache
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+# Of tests' commands. One thread, so that sums are made in the same order every time.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+# Python or libraries read these when they start: a command that has others is not forked.
+_READ_AT_START = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONWARNINGS", "PYTHONHASHSEED", "LD_PRELOAD")
 # Programs of others than fairseq start fast, or start Python again; mvlm-prep keeps torch out of its process.
 _PROGRAMS = ("fairseq-*", "mvlm-*", "python", "torchrun")
 _REAL = ("mvlm-prep",)
@@ -38,13 +42,13 @@ def stand_ins() -> Path:
             (folder / program.name).write_text(f"#!{sys.executable} -IS\n{code}")
             (folder / program.name).chmod(0o755)
     (folder / "bin").symlink_to(BIN)
+    (folder / "environment.json").write_text(json.dumps({name: ENVIRONMENT.get(name) for name in _READ_AT_START}))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "socket"))
         listener.listen(16)
         server = subprocess.Popen(
             [sys.executable, __file__, str(listener.fileno())], stdin=subprocess.PIPE, pass_fds=[listener.fileno()],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-            stdout=subprocess.DEVNULL, start_new_session=True,
+            env=ENVIRONMENT, stdout=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     atexit.register(server.communicate)  # it ends when its standard input does
     return folder

@@ -9,8 +9,12 @@ import sys
 FOLDER = os.path.dirname(os.path.abspath(sys.argv[0]))
 NAME = os.path.basename(sys.argv[0])
 PROGRAM = os.path.join(os.path.realpath(os.path.join(FOLDER, "bin")), NAME)
-# What Python or libraries read when they start must be as the server has it.
-EXPECTED = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "LD_PRELOAD": "", "PYTHONHASHSEED": ""}
+
+
+def starts_as_the_server():
+    """Whether Python and libraries would read at their start what they have read in the server."""
+    with open(os.path.join(FOLDER, "environment.json")) as file:
+        return all(os.environ.get(name) == value for name, value in json.load(file).items())
 
 
 def python_arguments():
@@ -26,7 +30,7 @@ def python_arguments():
 def main():
     """Have the command run, and end as it does."""
     arguments = python_arguments()
-    if arguments is None or any(os.environ.get(name, "") != value for name, value in EXPECTED.items()):
+    if arguments is None or not starts_as_the_server():
         os.execv(PROGRAM, [PROGRAM, *sys.argv[1:]])
     request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
     request["python"] = os.path.join(FOLDER, "python")  # for commands that start others

@@ -56,6 +56,14 @@ def test_an_error_ends_a_command_as_python_does(tmp_path: Path) -> None:
     assert output.splitlines()[-1] == "ValueError: of this file"
 
 
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONHASHSEED"])
+def test_a_command_with_another_environment_at_its_start_is_not_forked(name: str, tmp_path: Path) -> None:
+    (tmp_path / "modules.py").write_text("import sys; print('fairseq' in sys.modules)")
+    program = [sys.executable, str(tmp_path / "modules.py")]
+    assert run(program) == "True\n"
+    assert run(program, **{name: "2"}) == "False\n"
+
+
 def test_what_python_reads_when_it_starts_is_not_forked() -> None:
     code = "import sys; print('fairseq' in sys.modules)"
     assert run([sys.executable, "-c", code]) == "False\n"
